@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ops.h - what a backend must do: the table behind which verbs, libfabric, the simulator and the
+ * fault decorator are exchangeable. Read this file first.
+ *
+ * A backend moves bytes between two endpoints and knows nothing of keys, nodes or objects. It
+ * offers: a listener, connections that carry messages of at most SWI_BE_MSG_MAX bytes in order,
+ * and one-sided READs of memory that the other side registered. Flow control (credits), fragments,
+ * authentication and time limits are conn.c's, above.
+ *
+ * Threads: one thread owns a backend; every call comes from it; callbacks run on it, only from
+ * inside progress(). Nothing here blocks.
+ * Errors: 0 or a negative code. -EAGAIN is back-pressure only: try again after progress().
+ */
+#ifndef SWI_OPS_H
+#define SWI_OPS_H
+
+#include "transport/base/base.h"
+#include "transport/base/env.h"
+#include "transport/base/list.h"
+#include "transport/base/log.h"
+
+#define SWI_BE_MSG_MAX	  8192u /* bytes of one message on the wire, header included */
+#define SWI_BE_RECV_DEPTH 64u	/* receives that a backend keeps posted on every endpoint */
+#define SWI_BE_SEND_DEPTH 64u	/* sends that an endpoint takes before -EAGAIN */
+
+struct swi_be;	  /* one instance of a backend */
+struct swi_be_ep; /* one end of one connection */
+
+/* Memory registered with the card, readable by authenticated peers (or local only). */
+struct swi_be_mr {
+	void *addr;
+	uint64_t len;
+	uint64_t base; /* what a peer adds its offset to: a virtual address, or 0 */
+	uint64_t rkey;
+	void *desc;   /* local descriptor for reads that land here */
+	void *handle; /* the backend's */
+};
+
+/*
+ * One READ: [remote_base + offset, + len) of the peer into local memory that lies inside @mr.
+ * The struct and the memory are the backend's from post until done(); done() comes exactly once,
+ * also when the endpoint dies (after the card can no longer write into the memory).
+ */
+struct swi_be_read {
+	struct swi_list link; /* the backend's while posted */
+	void *local;
+	const struct swi_be_mr *mr;
+	uint64_t remote_addr;
+	uint64_t rkey;
+	uint32_t len; /* at most the backend's max_read */
+	void *owner;  /* the caller's */
+};
+
+/* Called by the backend, from progress() only. @ctx is swi_be_open_args.ctx. */
+struct swi_be_events {
+	/* An inbound connection is up: messages can be sent. set_owner() it, or close it. */
+	void (*accepted)(void *ctx, struct swi_be_ep *ep);
+	/* An outbound connection is up. */
+	void (*connected)(void *ctx, struct swi_be_ep *ep);
+	/* A message; @buf is borrowed until the callback returns. */
+	void (*recv)(void *ctx, struct swi_be_ep *ep, const void *buf, uint32_t len);
+	/* A read ended: 0, or SWARM_EREMOTEACCESS, SWARM_EPEERLOST, ... */
+	void (*read_done)(void *ctx, struct swi_be_ep *ep, struct swi_be_read *rd, int status);
+	/*
+	 * The endpoint failed or the peer closed; also an outbound connection that never came up.
+	 * Comes once, before any read_done() of what was in flight is complete; the caller answers
+	 * with ep_close(). Not called after ep_close().
+	 */
+	void (*down)(void *ctx, struct swi_be_ep *ep, int status);
+	/* The last callback for an endpoint: every read is done and its memory is gone. */
+	void (*closed)(void *ctx, struct swi_be_ep *ep);
+};
+
+struct swi_be_open_args {
+	struct swi_env *env;
+	const struct swi_log *log;
+	const struct swi_be_events *events;
+	void *ctx;
+	const char *bind;   /* "HOST:PORT" to listen on; port 0 = any; NULL = do not listen */
+	const char *device; /* verbs: device name; ofi: provider name; NULL = best */
+	void *param;	    /* sim: struct swi_simnet *; fault: struct swi_fault_plan * */
+};
+
+struct swi_be_ops {
+	uint32_t size; /* sizeof(struct swi_be_ops) */
+	const char *name;
+
+	/* SWARM_ENOTRANSPORT (no device; @why says what is missing), SWARM_EPORTUSED, -EINVAL (address). */
+	int (*open)(const struct swi_be_open_args *args, struct swi_be **out_be, char *why,
+		    size_t why_len);
+	/* Ends everything at once: closed() was seen for every endpoint, or is not wanted any more. NULL is fine. */
+	void (*close)(struct swi_be *be);
+	/* The address that peers connect to ("HOST:PORT"), or "" when not listening. Lives as long as @be. */
+	const char *(*address)(struct swi_be *be);
+	/* "tcp", "rxe0": what carries the bytes, for `swarm info`. */
+	const char *(*device)(struct swi_be *be);
+	/* Largest READ in bytes, and largest memory that one registration takes. */
+	uint64_t (*max_read)(struct swi_be *be);
+	uint64_t (*max_mr)(struct swi_be *be);
+
+	/* Registers page-aligned memory. @remote_read: peers may READ it. SWARM_EMEMLOCK, -ENOMEM. */
+	int (*mr_reg)(struct swi_be *be, void *addr, uint64_t len, bool remote_read,
+		      struct swi_be_mr *out_mr);
+	void (*mr_dereg)(struct swi_be *be, struct swi_be_mr *mr);
+
+	/* Begins to connect; connected() or down() follows. @owner is what owner() returns. */
+	int (*connect)(struct swi_be *be, const char *addr, void *owner, struct swi_be_ep **out_ep);
+	void (*set_owner)(struct swi_be_ep *ep, void *owner);
+	void *(*owner)(struct swi_be_ep *ep);
+	/* Copies the pieces (at most SWI_BE_MSG_MAX bytes together) and sends them. 0, -EAGAIN, SWARM_EPEERLOST. */
+	int (*send)(struct swi_be_ep *ep, const void *a, uint32_t alen, const void *b, uint32_t blen);
+	/* 0: @rd is the backend's until read_done(). < 0: nothing was taken. */
+	int (*read)(struct swi_be_ep *ep, struct swi_be_read *rd);
+	/*
+	 * No more use of @ep by the caller. Sends already accepted may or may not arrive. Reads in flight
+	 * are flushed: read_done() with an error for each, then closed(), all from later progress() calls.
+	 */
+	void (*ep_close)(struct swi_be_ep *ep);
+
+	/* Reaps at most @budget events; returns how many, or < 0 when the backend itself is broken. */
+	int (*progress)(struct swi_be *be, unsigned int budget);
+	/* A descriptor that becomes readable when progress() has something to do, or -1 (poll always). */
+	int (*fd)(struct swi_be *be);
+	/* Call before sleeping on fd(). true: armed, sleep. false: there is work, call progress(). */
+	bool (*arm)(struct swi_be *be);
+};
+
+/* NULL when not built in. */
+extern const struct swi_be_ops *const swi_be_verbs;
+extern const struct swi_be_ops *const swi_be_ofi;
+extern const struct swi_be_ops *const swi_be_sim;
+extern const struct swi_be_ops *const swi_be_fault;
+
+#endif
