@@ -108,6 +108,12 @@ struct swi_be_ops {
 	int (*connect)(struct swi_be *be, const char *addr, void *owner, struct swi_be_ep **out_ep);
 	void (*set_owner)(struct swi_be_ep *ep, void *owner);
 	void *(*owner)(struct swi_be_ep *ep);
+	/*
+	 * The peer has proved who it is: from now on it may READ memory that is registered with
+	 * remote_read. Before this call its card is refused whatever key it guesses (where the device
+	 * can do so; elsewhere keys are random). 0, or SWARM_EPEERLOST. Idempotent.
+	 */
+	int (*grant)(struct swi_be_ep *ep);
 	/* Copies the pieces (at most SWI_BE_MSG_MAX bytes together) and sends them. 0, -EAGAIN, SWARM_EPEERLOST. */
 	int (*send)(struct swi_be_ep *ep, const void *a, uint32_t alen, const void *b, uint32_t blen);
 	/* 0: @rd is the backend's until read_done(). < 0: nothing was taken. */
