@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * swarm/store.h - the object store: immutable objects in shared, registered memory.
+ *
+ * Two ways in: swarm_store_open() starts a store inside this process (embedded, no daemon);
+ * swarm_store_attach() joins the node daemon of this host. All other calls are the same.
+ * Life of an object: create (writable) -> write in place -> seal (immutable, visible) -> delete.
+ * Handles may be used by any number of threads at once. After fork() a child must not use them.
+ */
+#ifndef SWARM_STORE_H
+#define SWARM_STORE_H
+
+#include <swarm/error.h>
+#include <swarm/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct swarm_store;
+
+/** Options of swarm_store_open(); zero means the default. Set size = sizeof(struct swarm_store_opts). */
+struct swarm_store_opts {
+	uint32_t size;
+	uint32_t flags;		 /* SWARM_STORE_* */
+	uint64_t arena_bytes;	 /* memory for objects; default 256 MiB; allocated at once */
+	uint64_t objects_max;	 /* slots of the index; default arena_bytes / 4 KiB, at least 65,536 */
+	const char *spill_dir;	 /* folder for what does not fit; NULL = no spilling */
+	uint64_t spill_bytes;	 /* limit of the spill folder; default: what the disk has, less a reserve */
+	const char *dir;	 /* run directory to serve other processes of this user; NULL = private */
+	const char *bind;	 /* "HOST:PORT" to serve peers; NULL = none; port 0 = any */
+	const char *transport;	 /* "auto" (default), "verbs", "ofi" */
+	const char *device;	 /* network device or provider; NULL = best */
+	const char *key_file;	 /* cluster key (64 hex digits); needed with bind */
+	uint32_t node;		 /* node number among the peers; default: random */
+};
+#define SWARM_STORE_HUGE_PAGES 0x1u /* ask for transparent huge pages in the arena */
+
+/** A writable, unsealed object. Fields other than data, len and ref are private. */
+struct swarm_buf {
+	void *data;
+	uint64_t len;
+	struct swarm_ref ref;
+	uint64_t priv[2];
+};
+
+/** A pinned, read-only view of a sealed object. Fields other than data, len and ref are private. */
+struct swarm_view {
+	const void *data;
+	uint64_t len;
+	struct swarm_ref ref;
+	uint64_t priv[2];
+};
+
+/** One row of swarm_store_list(). */
+struct swarm_object_info {
+	struct swarm_ref ref;
+	uint64_t len;	   /* bytes */
+	uint32_t flags;	   /* SWARM_OBJECT_* */
+	uint32_t reserved;
+};
+#define SWARM_OBJECT_IN_MEMORY 0x1u
+#define SWARM_OBJECT_SPILLED   0x2u
+#define SWARM_OBJECT_SECONDARY 0x4u /* a copy whose primary is on another node */
+
+/**
+ * swarm_store_open - start a store inside this process.
+ *
+ * What:     allocates and pre-faults the arena, starts one service thread (spill, peers, clients).
+ * Lifetime: the store lives until swarm_store_close(). On failure *out_store is untouched.
+ * Threads:  any. Blocks while memory is allocated (about 0.3 s per GiB).
+ * On error: @why (may be NULL) receives one sentence that names the thing and the remedy.
+ * Return:   0, -EINVAL, -ENOMEM, SWARM_EMEMLOCK, SWARM_ENOTRANSPORT, SWARM_EPORTUSED, SWARM_EAUTH (key file), -EACCES ...
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_open(const struct swarm_store_opts *opts,
+						struct swarm_store **out_store, char *why,
+						size_t why_len);
+
+/**
+ * swarm_store_attach - join the store of the node daemon (or embedded store with a dir) on this host.
+ *
+ * @dir: its run directory; NULL = $SWARM_DIR, else the default of this user.
+ * Return: 0, SWARM_ENODAEMON, -EACCES (other user), SWARM_EVERSION, -ENOMEM. Threads: any.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_attach(const char *dir, struct swarm_store **out_store,
+						  char *why, size_t why_len);
+
+/**
+ * swarm_store_close - leave or end the store; NULL is fine.
+ *
+ * Views and buffers become invalid; unsealed objects are dropped. No other thread may be in a call.
+ */
+SWARM_API void swarm_store_close(struct swarm_store *store);
+
+/** swarm_store_address - "HOST:PORT" where peers reach this store, "" when it serves none. Lives as long as the store. */
+SWARM_API const char *swarm_store_address(struct swarm_store *store);
+
+/** swarm_store_node - this node's number; refs made here carry it as home. */
+SWARM_API uint32_t swarm_store_node(struct swarm_store *store);
+
+/**
+ * swarm_store_peer - make a peer store known by its address; both then see each other's objects.
+ *
+ * Blocks until the peer has proven the cluster key. Return: 0, SWARM_EAUTH, SWARM_EPEERLOST, -ETIMEDOUT, SWARM_EVERSION.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_peer(struct swarm_store *store, const char *address,
+						uint64_t timeout_ns);
+
+/** swarm_ref_named - the reference of a named object: its id is the 128-bit XXH3 of the string. */
+SWARM_API struct swarm_ref swarm_ref_named(const char *name);
+/** swarm_ref_key - the reference of a named object whose id is these 16 bytes. */
+SWARM_API struct swarm_ref swarm_ref_key(const uint8_t key[16]);
+/** swarm_ref_new - a fresh reference whose home is this node. Any thread; no system call. */
+SWARM_API struct swarm_ref swarm_ref_new(struct swarm_store *store);
+
+/**
+ * swarm_store_create - room for an object of @len bytes, writable by the caller.
+ *
+ * Lifetime: *out_buf is the caller's until seal or abort; its bytes are not zeroed.
+ * Cost:     small objects: carved from memory leased to this process, no system call; large ones
+ *           (or a used-up lease): one round trip to the node core.
+ * Return:   0, -EEXIST (sealed here already), SWARM_EFULL or -ETIMEDOUT (no room within timeout_ns), -E2BIG
+ *           (larger than the arena), SWARM_ENODAEMON (the daemon died).
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_create(struct swarm_store *store, struct swarm_ref ref,
+						  uint64_t len, uint64_t timeout_ns,
+						  struct swarm_buf *out_buf);
+/**
+ * swarm_store_seal - make the object immutable and visible to every process.
+ *
+ * The buffer is consumed in every case. Return: 0, -EEXIST (somebody sealed this id first: theirs stands, ours is
+ * dropped), SWARM_EINDEXFULL. Cost: two atomic operations; wakes nobody unless somebody waits.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_seal(struct swarm_store *store, struct swarm_buf *buf);
+/** swarm_store_abort - drop an unsealed object; the buffer is consumed. */
+SWARM_API void swarm_store_abort(struct swarm_store *store, struct swarm_buf *buf);
+/** swarm_store_put - create, copy @len bytes of @data, seal. Errors as of create and seal. */
+SWARM_API SWARM_MUST_CHECK int swarm_store_put(struct swarm_store *store, struct swarm_ref ref,
+					       const void *data, uint64_t len, uint64_t timeout_ns);
+/**
+ * swarm_store_get - pin a sealed object and return a read-only view of its bytes.
+ *
+ * What:     found in local memory: done. Else the node core restores it from disk or READs it from
+ *           another node into the local arena; waits for objects that do not exist yet.
+ * Units:    @timeout_ns [ns]; 0 = local memory only; SWARM_FOREVER = no limit.
+ * Lifetime: the bytes are valid and never change until swarm_view_release().
+ * Threads:  any, concurrently. Cost: local hit: no lock, system call or copy.
+ * Return:   0, -ENOENT (nobody has it), -ETIMEDOUT (exists or is being made, but not here in time),
+ *           SWARM_EFULL, SWARM_ELOST, SWARM_ECORRUPT, SWARM_EDELETED, SWARM_ETASK and the other task codes
+ *           (its task failed), SWARM_EHOMELOST, -EMFILE (all 4,096 pins of this process in use), SWARM_ENODAEMON.
+ *           On error *out_view is untouched; swarm_store_explain() has the details.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_get(struct swarm_store *store, struct swarm_ref ref,
+					       uint64_t timeout_ns, struct swarm_view *out_view);
+/** swarm_view_release - unpin. The view's bytes must not be touched afterwards. A zeroed view is fine. */
+SWARM_API void swarm_view_release(struct swarm_store *store, struct swarm_view *view);
+/** swarm_store_contains - 1: in local memory now; 0: not. No system call, no waiting. */
+SWARM_API int swarm_store_contains(struct swarm_store *store, struct swarm_ref ref);
+/**
+ * swarm_store_wait - wait until at least @min of @count objects exist somewhere (sealed, or failed for good).
+ *
+ * @out_ready[i] is set to 1 or 0 for each (NULL = not wanted). Nothing is fetched.
+ * Return: number ready (>= @min), or -ETIMEDOUT (out_ready is valid), -EINVAL, SWARM_ENODAEMON.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_wait(struct swarm_store *store,
+						const struct swarm_ref *refs, uint32_t count,
+						uint32_t min, uint64_t timeout_ns,
+						uint8_t *out_ready);
+/**
+ * swarm_store_delete - forget the object everywhere: every copy, in memory and on disk.
+ *
+ * Asynchronous: returns at once, pinned views stay valid until released. Return: 0, SWARM_ENODAEMON.
+ */
+SWARM_API int swarm_store_delete(struct swarm_store *store, struct swarm_ref ref);
+/**
+ * swarm_store_list - the objects of this node, in memory and spilled.
+ *
+ * Writes at most @max rows; returns how many objects there are (may be more than @max), or an error.
+ */
+SWARM_API SWARM_MUST_CHECK int64_t swarm_store_list(struct swarm_store *store,
+						    struct swarm_object_info *out_rows, uint64_t max);
+/**
+ * swarm_store_explain - why an object cannot be had, in words: node, task, attempts, cause.
+ *
+ * Always writes a NUL-terminated text. Return: the code that a get would return now (0 = it can be had).
+ */
+SWARM_API int swarm_store_explain(struct swarm_store *store, struct swarm_ref ref, char *text,
+				  size_t text_len);
+/**
+ * swarm_store_status - counters and sizes of this node as a JSON object. The caller frees *out_json with free().
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_status(struct swarm_store *store, char **out_json);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * proto.h - the messages in a client's two rings. Bodies are written and read with base/codec.h.
+ *
+ * A request carries a number (swi_msg.req, never 0 when an answer is wanted); the answer is a
+ * SWI_L_REPLY with the same number whose body begins with {i32 status}; a negative status is
+ * followed by {str text}, a non-negative one by what the table says. Requests marked (no answer)
+ * are never answered. 0x01-0x3f: store; 0x40-0x7f: the layer above.
+ */
+#ifndef SWI_PROTO_H
+#define SWI_PROTO_H
+
+enum swi_lmsg {
+	SWI_L_REPLY = 0x01,	 /* node -> client */
+	SWI_L_CHUNK = 0x02,	 /* {u64 bytes, u8 large, u64 timeout_ns} -> {u64 offset, u64 bytes, u32 gen} */
+	SWI_L_CHUNK_DONE = 0x03, /* {u64 offset, u64 used}: nothing more is created in it (no answer) */
+	SWI_L_SEALED = 0x04,	 /* {ref, u64 len}: announced when waiters > 0, or named and clustered (no answer) */
+	SWI_L_GET = 0x05,	 /* {ref, u64 timeout_ns} -> {u64 offset, u32 gen20, u64 len}; held until HELD_DONE or the client's end */
+	SWI_L_HELD_DONE = 0x06,	 /* {u64 offset}: ends one hold that a GET answer gave (no answer) */
+	SWI_L_WAIT = 0x07,	 /* {u32 n, u32 min, u64 timeout_ns, n x ref} -> {u32 ready, n x u8}; status -ETIMEDOUT also carries them after the text */
+	SWI_L_DELETE = 0x08,	 /* {ref} (no answer) */
+	SWI_L_LIST = 0x09,	 /* {u64 cursor, u32 max} -> {u64 next_cursor (0 = end), u64 total, u32 n, n x {ref, u64 len, u32 flags}} */
+	SWI_L_STATUS = 0x0a,	 /* {str what, u64 offset} -> {u64 total, bytes}: JSON text, a piece at a time; offset 0 makes a new one */
+	SWI_L_PEER = 0x0b,	 /* {str address, u64 timeout_ns} -> {u32 node} */
+	SWI_L_EXPLAIN = 0x0c,	 /* {ref} -> {str text}; status = what a get would return now */
+	SWI_L_UPPER = 0x40,	 /* first of the layer above */
+};
+
+#endif

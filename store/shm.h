@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shm.h - what lies in shared memory: the one page that every local process must agree on.
+ *
+ * Three kinds of memfd, all allocated and pre-faulted at creation, sealed against shrinking:
+ *   arena   object bytes only: extents of 64-byte granules. Registered once with the card.
+ *   index   struct swi_shm_head, then the buckets, then one overflow byte a bucket pair.
+ *   client  one for each attached process: its pins, intents and two rings. Mapped by that process
+ *           and the node core alone.
+ * Everything here that a client can write is foreign input to the node core.
+ */
+#ifndef SWI_SHM_H
+#define SWI_SHM_H
+
+#include "transport/base/base.h"
+#include "transport/base/ring.h"
+
+#define SWI_SHM_MAGIC	0x53574152u /* "SWAR" */
+#define SWI_SHM_VERSION 1u
+#define SWI_GRANULE	64u
+
+/* ---- an object's header: the first 64 bytes of its extent; payload follows ---- */
+#define SWI_OBJ_MAGIC 0x4a424f53u /* "SOBJ" */
+enum swi_obj_state { SWI_OBJ_WRITING = 1, SWI_OBJ_SEALED = 2, SWI_OBJ_ABORTED = 3 };
+#define SWI_OBJ_F_SECONDARY 0x01u /* a copy; the primary is elsewhere: may be dropped at any time */
+#define SWI_OBJ_F_DIGEST    0x02u /* digest is set */
+#define SWI_OBJ_F_NAMED	    0x04u /* created with home == 0 */
+
+struct swi_object_head {
+	uint32_t magic;
+	_Atomic uint16_t state; /* enum swi_obj_state */
+	_Atomic uint16_t touch; /* coarse tick of the last local get (recency) */
+	uint64_t oid[2];
+	uint32_t gen;  /* generation of the extent: the grant it was carved from */
+	uint32_t home; /* node number, 0 = named */
+	uint64_t epoch; /* boot epoch of the node that sealed it */
+	uint64_t len;  /* payload bytes */
+	_Atomic uint64_t digest; /* XXH3_64bits of the payload, valid with SWI_OBJ_F_DIGEST; computed on the first spill or remote read */
+	uint32_t flags; /* SWI_OBJ_F_*; node core only after seal */
+	uint32_t crc;	/* crc32c of the other 60 bytes with state, touch, segment-independent; on disk only */
+};
+static_assert(sizeof(struct swi_object_head) == 64, "one cache line");
+
+/* Objects whose extent reaches this size are page-aligned and a page multiple (O_DIRECT); smaller ones are packed. */
+#define SWI_LARGE_MIN (64u << 10)
+
+/* Bytes of arena that an object of @len payload bytes takes. */
+static inline uint64_t swi_extent_bytes(uint64_t len)
+{
+	const uint64_t raw = sizeof(struct swi_object_head) + len;
+
+	return raw >= SWI_LARGE_MIN ? swi_align_up(raw, SWI_PAGE) : swi_align_up(raw, SWI_GRANULE);
+}
+
+/* ---- the index: open addressing over pairs of buckets ---- */
+/*
+ * slot.word = state:4 | gen:20 | granule:40 ; slot.key = a 64-bit mix of the id.
+ * A key lives in its pair (8 slots, 128 bytes: one cold READ) or, when that is full, in one of the
+ * next SWI_INDEX_PROBE - 1 pairs; overflow[pair] counts what passed over a pair (sticky at 255).
+ */
+#define SWI_SLOTS_PER_PAIR 8u
+#define SWI_INDEX_PROBE	   8u
+enum swi_slot_state { SWI_SLOT_EMPTY = 0, SWI_SLOT_CLAIMED = 1, SWI_SLOT_SEALED = 2, SWI_SLOT_DEAD = 3 };
+
+struct swi_slot {
+	_Atomic uint64_t word;
+	_Atomic uint64_t key;
+};
+
+static inline uint64_t swi_slot_word(enum swi_slot_state st, uint32_t gen, uint64_t offset)
+{
+	return (uint64_t)st << 60 | (uint64_t)(gen & 0xfffffu) << 40 | offset / SWI_GRANULE;
+}
+static inline enum swi_slot_state swi_slot_state(uint64_t word)
+{
+	return (enum swi_slot_state)(word >> 60);
+}
+static inline uint32_t swi_slot_gen(uint64_t word)
+{
+	return (uint32_t)(word >> 40) & 0xfffffu;
+}
+static inline uint64_t swi_slot_offset(uint64_t word)
+{
+	return (word & 0xffffffffffull) * SWI_GRANULE;
+}
+
+struct swi_shm_head { /* start of the index memfd; one page */
+	uint32_t magic, version;
+	uint64_t index_bytes; /* of this memfd */
+	uint64_t arena_bytes;
+	uint64_t pair_count; /* a power of two */
+	uint64_t slots_off, overflow_off; /* from the start of this memfd */
+	uint64_t boot_epoch;
+	_Atomic uint32_t node;	    /* this node's number, 0 until joined */
+	_Atomic uint32_t clustered; /* 1: seals of named objects are announced */
+	uint64_t chunk_bytes;	    /* of a client's chunk for small objects */
+	alignas(64) _Atomic uint32_t waiters; /* > 0: somebody waits for an object: announce seals */
+	_Atomic uint32_t sleeping;  /* 1: the node core sleeps: ring the doorbell after a push */
+	_Atomic uint32_t tick;	    /* coarse time, 100 ms, for recency */
+	alignas(64) _Atomic uint64_t objects; /* statistics: sealed minus removed */
+};
+static_assert(sizeof(struct swi_shm_head) <= SWI_PAGE, "one page");
+
+/* ---- a client's own memfd ---- */
+#define SWI_PIN_SLOTS	 4096u
+#define SWI_INTENT_SLOTS 64u
+#define SWI_RING_REQ	 (256u << 10)
+#define SWI_RING_RSP	 (256u << 10)
+
+/* pin[i] = granule + 1 of a pinned extent, 0 = free. One thread owns a slot at a time. */
+struct swi_client_shm {
+	uint32_t magic, version;
+	uint32_t client; /* number given by the node */
+	uint32_t pad;
+	alignas(64) _Atomic uint32_t wake; /* futex word: the node adds 1 after a response */
+	_Atomic uint32_t sleeping;	   /* threads of the client in futex wait */
+	alignas(64) _Atomic uint32_t pin_high; /* slots below this were ever used */
+	/* intent[i] = slot index + 1 that a thread is claiming or sealing; see object.c */
+	alignas(64) _Atomic uint64_t intent[SWI_INTENT_SLOTS];
+	alignas(64) _Atomic uint64_t pin[SWI_PIN_SLOTS];
+	/* then: request ring (client produces), response ring (node produces) */
+};
+#define SWI_CLIENT_REQ_OFF swi_align_up(sizeof(struct swi_client_shm), SWI_PAGE)
+#define SWI_CLIENT_RSP_OFF swi_align_up(SWI_CLIENT_REQ_OFF + swi_ring_bytes(SWI_RING_REQ), SWI_PAGE)
+#define SWI_CLIENT_BYTES   swi_align_up(SWI_CLIENT_RSP_OFF + swi_ring_bytes(SWI_RING_RSP), SWI_PAGE)
+
+#endif
