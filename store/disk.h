@@ -50,7 +50,9 @@ struct swi_disk_ops {
 	/* Memory that most transfers use: registered once. Optional speed-up; 0 or a negative code that may be ignored. */
 	int (*register_memory)(struct swi_disk *d, void *addr, uint64_t len);
 	int (*submit)(struct swi_disk *d, struct swi_dio *dio);
-	int (*progress)(struct swi_disk *d); /* number of completions */
+	int (*progress)(struct swi_disk *d); /* number of completions; also hands what was submitted to the kernel */
+	/* Blocks until one transfer in flight has completed (the simulator: at once), else 0. Opening and closing only. */
+	int (*wait)(struct swi_disk *d);
 	int (*fd)(struct swi_disk *d);	     /* readable when progress() has something, or -1 */
 	const char *(*path)(struct swi_disk *d); /* the folder, for messages */
 	void (*destroy)(struct swi_disk *d); /* waits for what is in flight; NULL is fine */
