@@ -83,6 +83,8 @@ struct swi_tp *swi_snode_tp(struct swi_snode *sn);	   /* NULL without network */
 struct swi_spill *swi_snode_spill(struct swi_snode *sn);
 struct swi_env *swi_snode_env(struct swi_snode *sn);
 struct swi_log *swi_snode_log(struct swi_snode *sn);
+void *swi_snode_arena(struct swi_snode *sn); /* where an offset given by a want or hold leads */
+uint64_t swi_snode_arena_bytes(const struct swi_snode *sn);
 
 struct swi_snode_stats {
 	uint64_t arena_bytes, arena_used, arena_largest_free, objects, pins, holds;

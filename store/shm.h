@@ -104,8 +104,9 @@ static_assert(sizeof(struct swi_shm_head) <= SWI_PAGE, "one page");
 /* ---- a client's own memfd ---- */
 #define SWI_PIN_SLOTS	 4096u
 #define SWI_INTENT_SLOTS 64u
-#define SWI_RING_REQ	 (256u << 10)
-#define SWI_RING_RSP	 (256u << 10)
+/* A body may be a quarter of a ring: a task of SWARM_ARGS_MAX references and full inline bytes fits. */
+#define SWI_RING_REQ	 (512u << 10)
+#define SWI_RING_RSP	 (512u << 10)
 
 /* pin[i] = granule + 1 of a pinned extent, 0 = free. One thread owns a slot at a time. */
 struct swi_client_shm {
