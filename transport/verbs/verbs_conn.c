@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * verbs_conn.c - endpoints: how they come up, go down and end (the states are in verbs.h).
+ *
+ * We move the queue pair through its states ourselves instead of leaving that to rdma_cm, for one
+ * reason: rdma_cm would allow the peer remote reads from the first moment. Here no peer may read
+ * anything before swi_verbs_grant(), whatever keys it guesses. Owner thread only.
+ */
+#include <netdb.h>
+
+#include "transport/verbs/verbs.h"
+
+static const struct verbs_hello hello = {.magic = {'S', 'W', 'R', 'M'}, .version = 1};
+
+/* "HOST:PORT" or "[V6]:PORT". Numbers first, so that what peers tell each other asks no name
+ * server. */
+int swi_verbs_parse(const char *addr, bool passive, struct sockaddr_storage *out_sa)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST}, *ai;
+	const char *colon = addr ? strrchr(addr, ':') : NULL;
+	char host[256], *name = host;
+	size_t len;
+	int err;
+
+	if (!colon || colon == addr || !colon[1] || (size_t)(colon - addr) >= sizeof(host) ||
+	    strspn(colon + 1, "0123456789") != strlen(colon + 1) || atol(colon + 1) > UINT16_MAX)
+		return -EINVAL;
+	len = (size_t)(colon - addr);
+	memcpy(host, addr, len);
+	host[len] = '\0';
+	if (host[0] == '[' && host[len - 1] == ']') {
+		host[len - 1] = '\0';
+		name++;
+	}
+	hints.ai_flags |= AI_NUMERICSERV | (passive ? AI_PASSIVE : 0);
+	err = getaddrinfo(name, colon + 1, &hints, &ai);
+	if (err == EAI_NONAME) {
+		hints.ai_flags &= ~AI_NUMERICHOST;
+		err = getaddrinfo(name, colon + 1, &hints, &ai);
+	}
+	if (err)
+		return -EINVAL;
+	memset(out_sa, 0, sizeof(*out_sa));
+	memcpy(out_sa, ai->ai_addr, ai->ai_addrlen);
+	freeaddrinfo(ai);
+	return 0;
+}
+
+static int take_slot(struct swi_be *be, struct swi_be_ep *ep)
+{
+	for (uint32_t n = 0; n < VERBS_MAX_EPS; n++) {
+		uint32_t i = (be->ep_hint + n) % VERBS_MAX_EPS;
+		struct ep_slot *slot = &be->eps[i];
+
+		if (slot->ep)
+			continue;
+		slot->ep = ep;
+		slot->gen = (slot->gen + 1) & WR_GEN_MASK;
+		ep->index = (uint16_t)i;
+		ep->gen = slot->gen;
+		be->ep_hint = i + 1;
+		return 0;
+	}
+	return -EMFILE;
+}
+
+static int ep_alloc(struct swi_be *be, bool inbound, void *owner, struct swi_be_ep **out_ep)
+{
+	struct swi_be_ep *ep = calloc(1, sizeof(*ep));
+	int err;
+
+	if (!ep)
+		return -ENOMEM;
+	ep->be = be;
+	ep->inbound = inbound;
+	ep->owner = owner;
+	ep->state = inbound ? EP_ACCEPTING : EP_RESOLVING;
+	swi_list_init(&ep->reads_waiting);
+	err = swi_verbs_cq_reserve(be);
+	if (!err)
+		err = take_slot(be, ep);
+	if (err) {
+		free(ep);
+		return err;
+	}
+	be->cqe_used += VERBS_EP_CQES;
+	swi_list_push_back(&be->open, &ep->link);
+	*out_ep = ep;
+	return 0;
+}
+
+/* A queue pair in INIT with every receive posted. */
+static int qp_create(struct swi_be_ep *ep)
+{
+	struct swi_be *be = ep->be;
+	struct ibv_qp_init_attr init = {
+	    .send_cq = be->cq,
+	    .recv_cq = be->cq,
+	    .cap = {.max_send_wr = SWI_BE_SEND_DEPTH + VERBS_READ_DEPTH,
+		    .max_recv_wr = SWI_BE_RECV_DEPTH,
+		    .max_send_sge = 2,
+		    .max_recv_sge = 1,
+		    .max_inline_data = VERBS_INLINE_MAX},
+	    .qp_type = IBV_QPT_RC,
+	};
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT};
+	int mask, err;
+
+	ep->qp = ibv_create_qp(be->pd, &init);
+	if (!ep->qp) {
+		init.cap.max_inline_data = 0;
+		ep->qp = ibv_create_qp(be->pd, &init);
+	}
+	if (!ep->qp)
+		return swi_verbs_reg_error(errno);
+	be->counters.qps_created++;
+	ep->inline_max = (uint32_t)swi_min_u64(init.cap.max_inline_data, VERBS_INLINE_MAX);
+	err = swi_verbs_slab_create(ep);
+	if (err)
+		return err;
+	if (rdma_init_qp_attr(ep->id, &attr, &mask) != 0)
+		return swi_verbs_errno(errno);
+	attr.qp_access_flags = 0;
+	err = ibv_modify_qp(ep->qp, &attr, mask | IBV_QP_ACCESS_FLAGS);
+	if (err)
+		return swi_verbs_errno(err);
+	for (uint32_t i = 0; i < SWI_BE_RECV_DEPTH && !err; i++)
+		err = swi_verbs_post_recv(ep, i);
+	return err;
+}
+
+/* INIT -> ready to receive -> ready to send, with what both sides agreed on. */
+static int qp_ready(struct swi_be_ep *ep)
+{
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTR};
+	int mask, err;
+
+	if (rdma_init_qp_attr(ep->id, &attr, &mask) != 0)
+		return swi_verbs_errno(errno);
+	attr.min_rnr_timer = 12; /* 0.64 ms; rdma_cm's 0 stands for 655 ms */
+	err = ibv_modify_qp(ep->qp, &attr, mask | IBV_QP_MIN_RNR_TIMER);
+	if (err)
+		return swi_verbs_errno(err);
+	memset(&attr, 0, sizeof(attr));
+	attr.qp_state = IBV_QPS_RTS;
+	if (rdma_init_qp_attr(ep->id, &attr, &mask) != 0)
+		return swi_verbs_errno(errno);
+	err = ibv_modify_qp(ep->qp, &attr, mask);
+	if (err)
+		return swi_verbs_errno(err);
+	ep->read_depth = (uint32_t)swi_min_u64(attr.max_rd_atomic, VERBS_READ_DEPTH);
+	ep->read_free = ep->read_depth ? UINT64_MAX >> (64 - ep->read_depth) : 0;
+	return 0;
+}
+
+int swi_verbs_grant(struct swi_be_ep *ep)
+{
+	struct ibv_qp_attr attr = {
+	    .qp_state = IBV_QPS_RTS,
+	    .qp_access_flags = IBV_ACCESS_REMOTE_READ,
+	};
+
+	if (ep->state != EP_UP)
+		return SWARM_EPEERLOST;
+	if (ep->granted)
+		return 0;
+	if (ibv_modify_qp(ep->qp, &attr, IBV_QP_STATE | IBV_QP_ACCESS_FLAGS) != 0)
+		return SWARM_EPEERLOST; /* the card put it into error already */
+	ep->granted = true;
+	return 0;
+}
+
+int swi_verbs_connect(struct swi_be *be, const char *addr, void *owner, struct swi_be_ep **out_ep)
+{
+	struct sockaddr *from = be->source.ss_family ? (struct sockaddr *)&be->source : NULL;
+	struct sockaddr_storage to;
+	struct swi_be_ep *ep;
+	int err = swi_verbs_parse(addr, false, &to);
+
+	if (err)
+		return err;
+	err = ep_alloc(be, false, owner, &ep);
+	if (err)
+		return err;
+	err = rdma_create_id(be->ec, &ep->id, ep, RDMA_PS_TCP) ? swi_verbs_errno(errno) : 0;
+	if (!err && rdma_resolve_addr(ep->id, from, (struct sockaddr *)&to, VERBS_RESOLVE_MS))
+		err = swi_verbs_errno(errno);
+	if (err) {
+		swi_verbs_ep_end(ep, false);
+		free(ep);
+		return err;
+	}
+	*out_ep = ep;
+	return 0;
+}
+
+static struct rdma_conn_param conn_param(struct swi_be_ep *ep, uint8_t responder, uint8_t initiator)
+{
+	return (struct rdma_conn_param){
+	    .private_data = &hello,
+	    .private_data_len = sizeof(hello),
+	    .responder_resources = responder,
+	    .initiator_depth = initiator,
+	    .retry_count = 7,
+	    .rnr_retry_count = 7, /* without end: a slow receiver is no error */
+	    .qp_num = ep->qp->qp_num,
+	};
+}
+
+static uint8_t depth(int device_max, uint8_t asked)
+{
+	return (uint8_t)swi_min_u64((uint64_t)(device_max < 0 ? 0 : device_max), asked);
+}
+
+static int on_addr_resolved(struct swi_be_ep *ep)
+{
+	if (ep->id->verbs != ep->be->dev)
+		return -ENETUNREACH; /* the way there leaves through another card */
+	ep->state = EP_ROUTING;
+	return rdma_resolve_route(ep->id, VERBS_RESOLVE_MS) ? swi_verbs_errno(errno) : 0;
+}
+
+static int on_route_resolved(struct swi_be_ep *ep)
+{
+	struct ibv_device_attr *attr = &ep->be->attr;
+	struct rdma_conn_param param;
+	int err = qp_create(ep);
+
+	if (err)
+		return err;
+	param = conn_param(ep, depth(attr->max_qp_rd_atom, UINT8_MAX),
+			   depth(attr->max_qp_init_rd_atom, UINT8_MAX));
+	ep->state = EP_CONNECTING;
+	return rdma_connect(ep->id, &param) ? swi_verbs_errno(errno) : 0;
+}
+
+static bool is_hello(const struct rdma_conn_param *param)
+{
+	return param->private_data && param->private_data_len >= sizeof(hello) &&
+	       memcmp(param->private_data, &hello, sizeof(hello)) == 0;
+}
+
+static int on_response(struct swi_be_ep *ep, const struct rdma_conn_param *param)
+{
+	int err;
+
+	if (!is_hello(param))
+		return SWARM_EPROTO;
+	err = qp_ready(ep);
+	if (err)
+		return err;
+	if (rdma_establish(ep->id))
+		return swi_verbs_errno(errno);
+	swi_verbs_ep_up(ep);
+	return 0;
+}
+
+static int accept_request(struct swi_be_ep *ep, const struct rdma_conn_param *asked)
+{
+	struct ibv_device_attr *attr = &ep->be->attr;
+	struct rdma_conn_param param;
+	int err = qp_create(ep);
+
+	if (err)
+		return err;
+	param = conn_param(ep, depth(attr->max_qp_rd_atom, asked->responder_resources),
+			   depth(attr->max_qp_init_rd_atom, asked->initiator_depth));
+	err = qp_ready(ep);
+	if (err)
+		return err;
+	/* The card's own limit was not known to rdma_cm when it wrote the attributes. */
+	ep->read_depth = (uint32_t)swi_min_u64(ep->read_depth, param.initiator_depth);
+	return rdma_accept(ep->id, &param) ? swi_verbs_errno(errno) : 0;
+}
+
+static void on_request(struct swi_be *be, struct rdma_cm_id *id,
+		       const struct rdma_conn_param *asked)
+{
+	struct swi_be_ep *ep = NULL;
+	int err = id->verbs != be->dev ? -ENETUNREACH : is_hello(asked) ? 0 : SWARM_EPROTO;
+
+	if (!err)
+		err = ep_alloc(be, true, NULL, &ep);
+	if (!err) {
+		ep->id = id;
+		id->context = ep;
+		err = accept_request(ep, asked);
+	}
+	if (!err)
+		return;
+	swi_warn(be->log, "verbs: an inbound connection was refused: %s", swarm_strerror(err));
+	be->counters.conns_refused++;
+	rdma_reject(id, NULL, 0);
+	if (ep)
+		swi_verbs_ep_close(ep); /* nobody knows it: freed without a word */
+	else
+		rdma_destroy_id(id);
+}
+
+void swi_verbs_ep_up(struct swi_be_ep *ep)
+{
+	struct swi_be *be = ep->be;
+
+	if (ep->state == EP_UP || ep->state == EP_DOWN || ep->state == EP_FLUSHING)
+		return;
+	ep->state = EP_UP;
+	if (!ep->inbound) {
+		be->ev->connected(be->ctx, ep);
+		return;
+	}
+	ep->announced = true;
+	be->ev->accepted(be->ctx, ep);
+}
+
+static void qp_to_error(struct swi_be_ep *ep)
+{
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
+
+	if (ep->qp && ibv_modify_qp(ep->qp, &attr, IBV_QP_STATE) != 0)
+		swi_debug(ep->be->log, "verbs: a queue pair would not go into error");
+}
+
+/* The first failure of an endpoint; later ones say nothing new. */
+void swi_verbs_ep_down(struct swi_be_ep *ep, int status)
+{
+	struct swi_be *be = ep->be;
+
+	if (ep->state == EP_DOWN || ep->state == EP_FLUSHING)
+		return;
+	if (ep->inbound && !ep->announced) {
+		swi_verbs_ep_close(ep);
+		return;
+	}
+	ep->state = EP_DOWN;
+	qp_to_error(ep);
+	be->ev->down(be->ctx, ep, status);
+}
+
+void swi_verbs_ep_close(struct swi_be_ep *ep)
+{
+	struct swi_be *be = ep->be;
+
+	if (ep->state == EP_FLUSHING)
+		return;
+	/* The peer is told at once; where there is no connection yet, destroying the id tells it.
+	 */
+	if (ep->state == EP_UP || ep->state == EP_DOWN || ep->state == EP_ACCEPTING)
+		(void)rdma_disconnect(ep->id);
+	qp_to_error(ep);
+	ep->state = EP_FLUSHING;
+	ep->flush_deadline_ns = swi_now(be->env) + VERBS_FLUSH_NS;
+	swi_list_del(&ep->link);
+	swi_list_push_back(&be->flushing, &ep->link);
+}
+
+/* Ends the card's use of the endpoint's memory. @tell: the reads that are left get their
+ * read_done(). */
+void swi_verbs_ep_end(struct swi_be_ep *ep, bool tell)
+{
+	struct swi_be *be = ep->be;
+	int err = ep->qp ? ibv_destroy_qp(ep->qp) : 0;
+
+	if (err)
+		swi_error(be->log, "verbs: cannot destroy a queue pair: %s", strerror(err));
+	else if (ep->qp)
+		be->counters.qps_destroyed++;
+	ep->qp = NULL;
+	swi_verbs_reads_cancel(ep, tell);
+	swi_verbs_slab_destroy(ep);
+	if (ep->id)
+		rdma_destroy_id(ep->id);
+	ep->id = NULL;
+	be->eps[ep->index].ep = NULL;
+	be->cqe_stale += VERBS_EP_CQES;
+	swi_list_del(&ep->link);
+}
+
+static void on_ep_event(struct swi_be_ep *ep, const struct rdma_cm_event *event)
+{
+	int err = 0;
+
+	switch (event->event) {
+	case RDMA_CM_EVENT_ADDR_RESOLVED:
+		err = ep->state == EP_RESOLVING ? on_addr_resolved(ep) : 0;
+		break;
+	case RDMA_CM_EVENT_ROUTE_RESOLVED:
+		err = ep->state == EP_ROUTING ? on_route_resolved(ep) : 0;
+		break;
+	case RDMA_CM_EVENT_CONNECT_RESPONSE:
+		err = ep->state == EP_CONNECTING ? on_response(ep, &event->param.conn) : 0;
+		break;
+	case RDMA_CM_EVENT_ESTABLISHED:
+		swi_verbs_ep_up(ep);
+		break;
+	case RDMA_CM_EVENT_ADDR_ERROR:
+	case RDMA_CM_EVENT_ROUTE_ERROR:
+	case RDMA_CM_EVENT_CONNECT_ERROR:
+	case RDMA_CM_EVENT_UNREACHABLE:
+	case RDMA_CM_EVENT_REJECTED:
+	case RDMA_CM_EVENT_DISCONNECTED:
+	case RDMA_CM_EVENT_DEVICE_REMOVAL:
+		err = swi_verbs_cm_error(event->event, event->status);
+		break;
+	default: /* TIMEWAIT_EXIT, ADDR_CHANGE and the multicast ones say nothing to us */
+		break;
+	}
+	if (err)
+		swi_verbs_ep_down(ep, err);
+}
+
+/* @event is a copy that outlives its acknowledgement. */
+void swi_verbs_cm_event(struct swi_be *be, const struct rdma_cm_event *event)
+{
+	if (event->event == RDMA_CM_EVENT_CONNECT_REQUEST)
+		on_request(be, event->id, &event->param.conn);
+	else if (event->id == be->listen_id)
+		be->broken = event->event == RDMA_CM_EVENT_DEVICE_REMOVAL;
+	else if (event->id->context)
+		on_ep_event(event->id->context, event);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * verbs_progress.c - the only place where anything happens: reaps completions and connection
+ * events, ends endpoints whose flush is over, and says when it is safe to sleep.
+ *
+ * Polling the completion queue touches memory only. Looking at a descriptor is a system call, so
+ * that is done after arm() (the caller may have slept) and else once in a while. Owner thread only.
+ */
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "transport/verbs/verbs.h"
+
+#define QUIET_LIMIT                                                                                \
+	256u /* polls until the connection channel is looked at; an empty one counts 8 */
+
+static void handle_wc(struct swi_be *be, const struct ibv_wc *wc)
+{
+	uint32_t index = (uint32_t)(wc->wr_id >> 16) & 0xffff, slot = (uint32_t)wc->wr_id & 0xffff;
+	uint32_t gen = (uint32_t)(wc->wr_id >> 32) & WR_GEN_MASK;
+	struct swi_be_ep *ep = index < VERBS_MAX_EPS ? be->eps[index].ep : NULL;
+
+	if (SWI_UNLIKELY(!ep || ep->gen != gen)) {
+		be->counters.stale_wcs++;
+		return;
+	}
+	if (SWI_UNLIKELY(wc->status != IBV_WC_SUCCESS && wc->status != IBV_WC_WR_FLUSH_ERR))
+		swi_debug(be->log, "verbs: %s (vendor code %u, state %d)",
+			  ibv_wc_status_str(wc->status), wc->vendor_err, ep->state);
+	switch ((enum wr_kind)(wc->wr_id >> 62)) {
+	case WR_RECV:
+		swi_verbs_recv_done(ep, slot, wc);
+		break;
+	case WR_SEND:
+		swi_verbs_send_done(ep, slot, wc);
+		break;
+	case WR_READ:
+		swi_verbs_read_done(ep, slot, wc);
+		break;
+	}
+}
+
+/* What arm() took from the queue comes first. */
+static int poll_once(struct swi_be *be, struct ibv_wc *wc, unsigned int max)
+{
+	int n = be->stashed;
+
+	if (SWI_UNLIKELY(n)) {
+		memcpy(wc, be->stash, (size_t)n * sizeof(*wc));
+		be->stashed = 0;
+		return n;
+	}
+	n = ibv_poll_cq(be->cq, (int)max, wc);
+	if (n == 0 && be->cqe_stale) { /* empty: nothing of the destroyed endpoints is left */
+		be->cqe_used -= be->cqe_stale;
+		be->cqe_stale = 0;
+	}
+	return n;
+}
+
+static int poll_cq(struct swi_be *be, unsigned int budget)
+{
+	struct ibv_wc wc[VERBS_POLL_BATCH];
+	unsigned int done = 0;
+	int n;
+
+	while (done < budget) {
+		unsigned int max = (unsigned int)swi_min_u64(budget - done, VERBS_POLL_BATCH);
+
+		n = poll_once(be, wc, max);
+		if (n < 0)
+			return -EIO;
+		for (int i = 0; i < n; i++)
+			handle_wc(be, &wc[i]);
+		done += (unsigned int)n;
+		if ((unsigned int)n < max)
+			break;
+	}
+	return (int)done;
+}
+
+static int cm_events(struct swi_be *be)
+{
+	struct rdma_cm_event *event, copy;
+	uint8_t private_data[256];
+	int n = 0;
+
+	be->quiet = 0;
+	while (n < VERBS_POLL_BATCH && rdma_get_cm_event(be->ec, &event) == 0) {
+		copy = *event;
+		memset(private_data, 0, sizeof(private_data));
+		if (copy.param.conn.private_data && copy.event != RDMA_CM_EVENT_ADDR_RESOLVED)
+			memcpy(private_data, copy.param.conn.private_data,
+			       copy.param.conn.private_data_len);
+		copy.param.conn.private_data = private_data;
+		/* Before it is handled: an id with an event that is not acknowledged cannot be
+		 * destroyed. */
+		rdma_ack_cm_event(event);
+		swi_verbs_cm_event(be, &copy);
+		n++;
+	}
+	return n;
+}
+
+/* After a sleep: what woke us must not wake us again. */
+static void clear_wakeups(struct swi_be *be)
+{
+	struct ibv_cq *cq;
+	void *cq_ctx;
+	uint64_t expired;
+
+	be->look = false;
+	if (be->armed && ibv_get_cq_event(be->cc, &cq, &cq_ctx) == 0) {
+		ibv_ack_cq_events(cq, 1);
+		be->armed = false;
+	}
+	(void)!read(be->timerfd, &expired, sizeof(expired));
+}
+
+static bool is_flushed(const struct swi_be_ep *ep)
+{
+	return !ep->qp || (ep->reads_posted == 0 && (!ep->slab || ep->send_free == UINT64_MAX));
+}
+
+static int reap(struct swi_be *be)
+{
+	uint64_t now = swi_now(be->env);
+	int n = 0;
+
+	swi_list_for_each_safe (it, &be->flushing) {
+		struct swi_be_ep *ep = swi_list_entry(it, struct swi_be_ep, link);
+		bool known = !ep->inbound || ep->announced;
+
+		if (!is_flushed(ep)) {
+			if (now < ep->flush_deadline_ns)
+				continue;
+			be->counters.flush_timeouts++;
+			swi_warn(be->log, "verbs: the card did not flush a queue pair in time");
+		}
+		swi_verbs_ep_end(ep, known);
+		if (known)
+			be->ev->closed(be->ctx, ep);
+		free(ep);
+		n++;
+	}
+	return n;
+}
+
+int swi_verbs_progress(struct swi_be *be, unsigned int budget)
+{
+	bool look = be->look;
+	int n;
+
+	if (SWI_UNLIKELY(look))
+		clear_wakeups(be);
+	n = poll_cq(be, budget);
+	if (SWI_UNLIKELY(n < 0))
+		return n;
+	be->quiet += n ? 1 : 8;
+	if (SWI_UNLIKELY(look || be->quiet >= QUIET_LIMIT))
+		n += cm_events(be);
+	if (SWI_UNLIKELY(!swi_list_empty(&be->flushing)))
+		n += reap(be);
+	return be->broken ? -ENODEV : n;
+}
+
+int swi_verbs_fd(struct swi_be *be)
+{
+	return be->epfd;
+}
+
+/*
+ * Connection events and the timer keep their descriptors readable, so only the completion queue
+ * needs care: ask for an event, then look once more, since what came before the request makes none.
+ */
+bool swi_verbs_arm(struct swi_be *be)
+{
+	be->look = true;
+	if (be->stashed || be->broken)
+		return false;
+	if (!be->armed) {
+		if (ibv_req_notify_cq(be->cq, 0) != 0)
+			return false;
+		be->armed = true;
+	}
+	be->stashed = ibv_poll_cq(be->cq, VERBS_POLL_BATCH, be->stash);
+	if (be->stashed) {
+		be->broken |= be->stashed < 0;
+		be->stashed = be->stashed < 0 ? 0 : be->stashed;
+		return false;
+	}
+	swi_list_for_each (it, &be->flushing) {
+		if (is_flushed(swi_list_entry(it, struct swi_be_ep, link)))
+			return false;
+	}
+	if (!swi_list_empty(&be->flushing)) { /* oldest first */
+		struct swi_be_ep *ep = swi_list_first(&be->flushing, struct swi_be_ep, link);
+		uint64_t now = swi_now(be->env), at = ep->flush_deadline_ns;
+		uint64_t in = at > now ? at - now : 1;
+		struct itimerspec when = {.it_value = {.tv_sec = (time_t)(in / NS_PER_S),
+						       .tv_nsec = (long)(in % NS_PER_S)}};
+
+		if (timerfd_settime(be->timerfd, 0, &when, NULL) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Room in the completion queue for one more endpoint: it must never overflow. */
+int swi_verbs_cq_reserve(struct swi_be *be)
+{
+	uint64_t need = (uint64_t)be->cqe_used + VERBS_EP_CQES;
+	uint64_t max = (uint64_t)be->attr.max_cqe;
+
+	if (need <= (uint64_t)be->cq->cqe)
+		return 0;
+	if (need > max)
+		return -ENOMEM;
+	if (ibv_resize_cq(be->cq, (int)swi_min_u64(need * 2, max)) != 0)
+		return -ENOMEM;
+	return 0;
+}
