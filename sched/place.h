@@ -24,10 +24,26 @@ struct swi_view_node {
 	uint32_t queue_max;    /* tasks beyond what runs that a home may park there */
 };
 
-struct swi_view { /* what a node knows of the cluster */
+/* The rows once more as columns, so that a task that needs only cpu is placed by a few vector operations a node. */
+struct swi_view_hot {
+	float *free_cpu; /* what is free now */
+	float *park_cpu; /* what there is in all, 0 when nothing may be parked there */
+	float *idle_ns;	 /* cost when it runs at once: the cold start */
+	float *wait_ns;	 /* cost when it is parked */
+	float *ns_per_byte;
+	uint32_t count; /* rows in step with the view, padded to a multiple of 4; 0 = no columns */
+};
+
+struct swi_view { /* what a node knows of the cluster; rows in ascending order of node */
 	struct swi_view_node *node;
 	uint32_t count;
+	struct swi_view_hot hot;
 };
+
+/* Room for the columns of @cap rows; then swi_view_sync() for each row that changed. -ENOMEM. */
+int swi_view_hot_init(struct swi_view_hot *hot, uint32_t cap);
+void swi_view_hot_fini(struct swi_view_hot *hot);
+void swi_view_sync(struct swi_view *view, uint32_t row);
 
 struct swi_place_arg { /* where an argument's bytes are */
 	uint64_t len;
