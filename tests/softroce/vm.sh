@@ -74,12 +74,13 @@ vm_initrd() {
 	rm -rf "$d"
 }
 
-# Runs machine $1 until it ends. Never -accel kvm: nested, a stock kernel hangs there.
+# Runs machine $1 until it ends; the second is started when the first has made the wire.
+# Never -accel kvm: nested, a stock kernel hangs there.
 vm_start() {
 	local n=$1 net=()
 	if [ "$vms" = 2 ]; then
 		local end=server=on
-		[ "$n" = 1 ] || end=server=off,reconnect=1
+		[ "$n" = 1 ] || end=server=off
 		net=(-netdev "stream,id=n0,$end,addr.type=unix,addr.path=$tmp/wire"
 			-device "virtio-net-pci,netdev=n0,mac=52:54:00:77:00:0$n,host_mtu=4200")
 	else

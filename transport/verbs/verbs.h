@@ -23,8 +23,9 @@
 
 #include "transport/ops.h"
 
-#define VERBS_READ_DEPTH 64u /* reads of one endpoint that are with the card; more wait in a list  \
-			      */
+#define VERBS_READ_DEPTH                                                                           \
+	64u /* reads of one endpoint that are with the card; more wait in a list                   \
+	     */
 #define VERBS_EP_CQES    (SWI_BE_RECV_DEPTH + SWI_BE_SEND_DEPTH + VERBS_READ_DEPTH)
 #define VERBS_CQ_FIRST   (16u * VERBS_EP_CQES)
 #define VERBS_INLINE_MAX 256u

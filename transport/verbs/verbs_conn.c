@@ -148,6 +148,9 @@ static int qp_ready(struct swi_be_ep *ep)
 	err = ibv_modify_qp(ep->qp, &attr, mask);
 	if (err)
 		return swi_verbs_errno(err);
+	swi_debug(ep->be->log,
+		  "verbs: reads at once %u, acknowledge timeout 2^%u x 4.096 us, %u retries",
+		  attr.max_rd_atomic, attr.timeout, attr.retry_cnt);
 	ep->read_depth = (uint32_t)swi_min_u64(attr.max_rd_atomic, VERBS_READ_DEPTH);
 	ep->read_free = ep->read_depth ? UINT64_MAX >> (64 - ep->read_depth) : 0;
 	return 0;
@@ -201,7 +204,7 @@ static struct rdma_conn_param conn_param(struct swi_be_ep *ep, uint8_t responder
 	    .private_data_len = sizeof(hello),
 	    .responder_resources = responder,
 	    .initiator_depth = initiator,
-	    .retry_count = 7,
+	    .retry_count = 6,     /* not 7: rdma_rxe takes that for "without end" */
 	    .rnr_retry_count = 7, /* without end: a slow receiver is no error */
 	    .qp_num = ep->qp->qp_num,
 	};
