@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * extent.h - who owns which bytes of the arena: an allocator with all its records outside of it.
+ *
+ * Good fit in segregated classes (16 a power of two), immediate coalescing. What is taken from the low side
+ * (chunks, small copies) and from the high side (large objects) grows towards each other, which
+ * keeps fragmentation down. Any allocated range may be given back in parts. A double free and a range that is
+ * not wholly allocated are told from the records and refused. Owner thread only; deterministic.
+ */
+#ifndef SWI_EXTENT_H
+#define SWI_EXTENT_H
+
+#include "store/shm.h"
+#include "transport/base/list.h"
+
+#define SWI_EXTENT_CLASSES 640u /* 40 powers of two, 16 steps each */
+#define SWI_EXTENT_LEVELS  8u
+
+enum swi_extent_side { SWI_EXTENT_LOW, SWI_EXTENT_HIGH };
+
+struct swi_free_block;
+
+struct swi_extents {
+	uint64_t granules;
+	uint64_t used;	      /* bytes */
+	uint64_t free_blocks;
+	uint64_t frees;	      /* successful ones ever: "try again" for those who wait for room */
+	uint64_t bad_frees;   /* refused */
+	struct swi_free_block *by_start; /* hash: first granule -> block */
+	struct swi_list class_list[SWI_EXTENT_CLASSES];
+	uint64_t class_map[SWI_EXTENT_CLASSES / 64];
+	uint64_t *start_map[SWI_EXTENT_LEVELS]; /* level 0: a bit a granule that begins a free block */
+	uint64_t start_words[SWI_EXTENT_LEVELS];
+	uint32_t levels;
+};
+
+/* Everything free. -EINVAL, -ENOMEM. */
+int swi_extents_init(struct swi_extents *x, uint64_t bytes);
+void swi_extents_fini(struct swi_extents *x); /* half-built is fine */
+/* @bytes is rounded up to granules; @align SWI_GRANULE or SWI_PAGE. 0, -ENOSPC (not now), -E2BIG (never), -ENOMEM. */
+int swi_extent_alloc(struct swi_extents *x, uint64_t bytes, uint64_t align,
+		     enum swi_extent_side side, uint64_t *out_offset);
+/* -EINVAL: no such range, or part of it is free already (counted). */
+int swi_extent_free(struct swi_extents *x, uint64_t offset, uint64_t bytes);
+/* Is all of [offset, offset + bytes) allocated? */
+bool swi_extent_is_allocated(const struct swi_extents *x, uint64_t offset, uint64_t bytes);
+uint64_t swi_extents_largest(const struct swi_extents *x);
+static inline uint64_t swi_extents_free_bytes(const struct swi_extents *x)
+{
+	return x->granules * SWI_GRANULE - x->used;
+}
+/* Every record agrees with every other (tests): NULL, or what is wrong. */
+const char *swi_extents_check(const struct swi_extents *x);
+
+#endif
