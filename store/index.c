@@ -47,12 +47,10 @@ void swi_index_format(struct swi_shm_head *head, uint64_t arena_bytes, uint64_t 
 		      uint64_t boot_epoch)
 {
 	const uint64_t pairs = swi_next_pow2(swi_max_u64(objects_max / 6 + 1, 16));
-	uint64_t chunk = swi_align_up(arena_bytes / 64, SWI_PAGE);
+	/* An open chunk holds back what dies in it: keep all clients' chunks a small part of the arena. */
+	const uint64_t chunk = swi_min_u64(
+	    MIB(1), swi_max_u64(arena_bytes / 256, swi_min_u64(KIB(64), arena_bytes / 64)));
 
-	if (chunk > MIB(1))
-		chunk = MIB(1);
-	if (chunk < KIB(16))
-		chunk = KIB(16);
 	head->magic = SWI_SHM_MAGIC;
 	head->version = SWI_SHM_VERSION;
 	head->index_bytes = swi_index_bytes(objects_max);
@@ -61,7 +59,7 @@ void swi_index_format(struct swi_shm_head *head, uint64_t arena_bytes, uint64_t 
 	head->slots_off = SWI_PAGE;
 	head->overflow_off = SWI_PAGE + pairs * SWI_SLOTS_PER_PAIR * sizeof(struct swi_slot);
 	head->boot_epoch = boot_epoch;
-	head->chunk_bytes = chunk;
+	head->chunk_bytes = swi_align_up(swi_max_u64(chunk, KIB(16)), SWI_PAGE);
 }
 
 int swi_index_open(struct swi_index *ix, struct swi_shm_head *head, uint64_t mapped_bytes)
@@ -334,6 +332,44 @@ bool swi_index_remove(const struct swi_index *ix, const struct swi_index_hit *hi
 bool swi_index_unclaim(const struct swi_index *ix, const struct swi_index_hit *hit, uint64_t key)
 {
 	return swi_slot_state(hit->word) == SWI_SLOT_CLAIMED && take_out(ix, hit, key);
+}
+
+/* A slot of the probe sequence in state @st whose (gen, offset) is @bits; @bits 0: any. */
+static bool scan(const struct swi_index *ix, uint64_t key, enum swi_slot_state st, uint64_t bits,
+		 struct swi_index_hit *out)
+{
+	for (uint32_t i = 0; i < SWI_INDEX_PROBE; i++) {
+		const uint64_t pair = pair_at(ix, key, i);
+
+		for (uint32_t j = 0; j < SWI_SLOTS_PER_PAIR; j++) {
+			const uint64_t slot = pair * SWI_SLOTS_PER_PAIR + j;
+			const uint64_t w = swi_index_word(ix, slot);
+
+			if (swi_slot_state(w) != st || (bits && (w & ~(15ull << 60)) != bits))
+				continue;
+			if (atomic_load_explicit(&ix->slots[slot].key, memory_order_acquire) != key)
+				continue;
+			*out = (struct swi_index_hit){.slot = slot, .word = w};
+			return true;
+		}
+		if (!passed_over(ix, pair))
+			return false;
+	}
+	return false;
+}
+
+bool swi_index_find_dead(const struct swi_index *ix, uint64_t key, struct swi_index_hit *out)
+{
+	return scan(ix, key, SWI_SLOT_DEAD, 0, out);
+}
+
+bool swi_index_leads_to(const struct swi_index *ix, uint64_t key, uint32_t gen, uint64_t offset)
+{
+	const uint64_t bits = swi_slot_word(SWI_SLOT_EMPTY, gen, offset);
+	struct swi_index_hit hit;
+
+	/* A kill between the two scans turns SEALED into DEAD, never back. */
+	return scan(ix, key, SWI_SLOT_SEALED, bits, &hit) || scan(ix, key, SWI_SLOT_DEAD, bits, &hit);
 }
 
 uint64_t swi_index_word(const struct swi_index *ix, uint64_t slot)

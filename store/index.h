@@ -72,6 +72,10 @@ bool swi_index_kill(const struct swi_index *ix, const struct swi_index_hit *hit)
 /* ---- node core only ---- */
 /* SEALED or DEAD -> EMPTY. False: it changed meanwhile. After it, a pin scan tells who still reads. */
 bool swi_index_remove(const struct swi_index *ix, const struct swi_index_hit *hit);
+/* A DEAD slot with @key: killed by a client, not yet removed. */
+bool swi_index_find_dead(const struct swi_index *ix, uint64_t key, struct swi_index_hit *out);
+/* Does a SEALED or DEAD slot with @key lead to this very extent? */
+bool swi_index_leads_to(const struct swi_index *ix, uint64_t key, uint32_t gen, uint64_t offset);
 /* CLAIMED by a process that is dead -> EMPTY. @key: of the object it was claimed for. */
 bool swi_index_unclaim(const struct swi_index *ix, const struct swi_index_hit *hit, uint64_t key);
 /* The word of a slot; every field of it is foreign. */

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * clients.h - node side of attached processes: their rings, grants and what is undone when they die.
+ *
+ * Invariant: every byte that a client may carve objects from lies in a grant (struct swi_grant) and is
+ * allocated in sn->extents until the grant ends. What leaves memory while its grant is open only
+ * becomes ABORTED; the walk at the grant's end frees it. Owner thread of the node.
+ * clients.c: attach, step, replies, gone. grant.c: room. request.c: what each message asks for.
+ */
+#ifndef SWI_CLIENTS_H
+#define SWI_CLIENTS_H
+
+#include "store/node.h"
+
+struct swi_grant {
+	struct swi_list link;	  /* client->grants */
+	struct swi_client *cl;
+	uint64_t offset, bytes;
+	uint32_t gen;
+	uint32_t number;	  /* place in clients.grant[] */
+	bool large;
+};
+
+struct swi_client_held { /* holds given by GET answers, until HELD_DONE */
+	struct swi_list link;
+	uint64_t offset;
+};
+
+struct swi_client {
+	struct swi_list link; /* clients.list: order of arrival */
+	struct swi_snode *sn;
+	struct swi_client_shm *shm;
+	struct swi_doorbell *db;
+	struct swi_ring_end req, rsp;
+	uint32_t pid, role, number;
+	bool condemned, gone;
+	uint32_t blocked; /* GET and WAIT calls not yet answered */
+	void *user;
+	struct swi_list out;	/* replies that the full ring did not take */
+	uint64_t out_bytes;
+	struct swi_list grants; /* struct swi_grant */
+	struct swi_list held;	/* struct swi_client_held */
+	struct swi_list gets;	/* struct client_get (request.c) */
+	struct swi_list waits;	/* struct client_wait (request.c) */
+	struct swi_list rooms;	/* struct client_room (grant.c), by its own link */
+	struct swi_list dials;	/* struct client_dial (request.c) */
+	char *status_text;	/* of the last SWI_L_STATUS with offset 0 */
+	uint32_t requests;	/* asked and not answered */
+};
+
+struct swi_clients {
+	struct swi_list list;
+	uint32_t count, next_number;
+	struct swi_list rooms;	/* requests for room that wait, oldest first */
+	uint64_t rooms_bytes;	/* what they want in all: room that eviction should make; 0 = nobody waits */
+	uint64_t rooms_frees;	/* extents.frees when they were last tried */
+	uint32_t *page_grant;	/* grant number + 1 for each page of the arena; large grants: first page only */
+	struct swi_grant **grant;
+	uint32_t grant_cap;
+	uint32_t *grant_free;	/* numbers to use again */
+	uint32_t grant_free_count, grant_count;
+	uint64_t errors;	/* clients condemned, ranges refused */
+	uint8_t *scratch;	/* a request is copied out of shared memory before it is read */
+};
+
+int swi_clients_init(struct swi_snode *sn);
+void swi_clients_fini(struct swi_snode *sn);
+int swi_clients_step(struct swi_snode *sn);
+uint64_t swi_clients_deadline_ns(struct swi_snode *sn);
+/* True when a request ring holds something: asked by the host after it announced that it sleeps. */
+bool swi_clients_ready(struct swi_snode *sn);
+/* Nonsense came from this client: it will be cut off. */
+void swi_client_condemn(struct swi_client *cl, const char *what);
+
+/* ---- grant.c ---- */
+/* Gives an object's bytes back: at once, or when the open grant they lie in ends. */
+void swi_grant_free(struct swi_snode *sn, uint64_t offset, uint64_t bytes);
+/* SWI_L_CHUNK, SWI_L_CHUNK_DONE. < 0: nonsense. */
+int swi_grant_request(struct swi_client *cl, const struct swi_msg *msg);
+int swi_grant_done(struct swi_client *cl, const struct swi_msg *msg);
+int swi_grants_step(struct swi_snode *sn);
+uint64_t swi_grants_deadline_ns(struct swi_snode *sn);
+/* The client is gone: slots that its intents name, everything unsealed in its grants. */
+void swi_grants_undo(struct swi_client *cl);
+void swi_grants_fini(struct swi_snode *sn);
+
+/* ---- request.c ---- */
+/* One message of a client. < 0: nonsense. */
+int swi_client_request(struct swi_client *cl, const struct swi_msg *msg);
+void swi_client_requests_drop(struct swi_client *cl);
+
+#endif

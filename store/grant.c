@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * grant.c - room for clients: chunks and large extents, those who wait for it, and the walk at a grant's end.
+ *
+ * A client fills a grant from its start; each object's header has the grant's generation, written last.
+ * So the headers form a chain, and the first place without one is the end. Which objects stay
+ * is for the index alone to say. Owner thread of the node.
+ */
+#include "store/proto.h"
+#include "store/snode_internal.h"
+
+struct client_room { /* a SWI_L_CHUNK that waits */
+	struct swi_list link; /* clients.rooms */
+	struct swi_list own;  /* cl->rooms */
+	struct swi_client *cl;
+	uint64_t req, bytes, deadline_ns;
+	bool large;
+};
+
+/* ---- the table of grants ---- */
+
+static int number_take(struct swi_clients *c, uint32_t *out)
+{
+	if (c->grant_free_count) {
+		*out = c->grant_free[--c->grant_free_count];
+		return 0;
+	}
+	if (c->grant_count == c->grant_cap) {
+		const uint32_t cap = c->grant_cap ? c->grant_cap * 2 : 64;
+		struct swi_grant **g = realloc(c->grant, cap * sizeof(*g));
+
+		if (!g)
+			return -ENOMEM;
+		c->grant = g;
+		uint32_t *f = realloc(c->grant_free, cap * sizeof(*f));
+
+		if (!f)
+			return -ENOMEM;
+		c->grant_free = f;
+		c->grant_cap = cap;
+	}
+	*out = c->grant_count++;
+	return 0;
+}
+
+static void mark_pages(struct swi_snode *sn, const struct swi_grant *g, uint32_t value)
+{
+	const uint64_t pages = g->large ? 1 : g->bytes / SWI_PAGE;
+
+	for (uint64_t i = 0; i < pages; i++)
+		sn->clients.page_grant[g->offset / SWI_PAGE + i] = value;
+}
+
+static struct swi_grant *grant_of(struct swi_snode *sn, uint64_t offset)
+{
+	const uint32_t n = offset < sn->arena_bytes ? sn->clients.page_grant[offset / SWI_PAGE] : 0;
+
+	return n ? sn->clients.grant[n - 1] : NULL;
+}
+
+static int grant_make(struct swi_client *cl, uint64_t bytes, bool large, struct swi_grant **out)
+{
+	struct swi_snode *sn = cl->sn;
+	struct swi_grant *g = calloc(1, sizeof(*g));
+	int rc = -ENOMEM;
+
+	if (!g)
+		return rc;
+	rc = number_take(&sn->clients, &g->number);
+	if (rc) {
+		free(g);
+		return rc;
+	}
+	rc = swi_extent_alloc(&sn->extents, bytes, SWI_PAGE,
+			      large ? SWI_EXTENT_HIGH : SWI_EXTENT_LOW, &g->offset);
+	if (rc) {
+		sn->clients.grant_free[sn->clients.grant_free_count++] = g->number;
+		free(g);
+		return rc;
+	}
+	g->cl = cl;
+	g->bytes = bytes;
+	g->large = large;
+	g->gen = swi_snode_gen(sn);
+	sn->clients.grant[g->number] = g;
+	mark_pages(sn, g, g->number + 1);
+	swi_list_push_back(&cl->grants, &g->link);
+	*out = g;
+	return 0;
+}
+
+static void give_back(struct swi_snode *sn, uint64_t from, uint64_t to)
+{
+	if (to > from && swi_extent_free(&sn->extents, from, to - from))
+		swi_warn(sn->log, "a client's memory led to %llu bytes at %llu that are free already",
+			 (unsigned long long)(to - from), (unsigned long long)from);
+}
+
+/* Frees everything in [0, limit) of @g that is no object of the index, and all behind it. */
+static void grant_end(struct swi_snode *sn, struct swi_grant *g, uint64_t limit)
+{
+	uint64_t pos = 0, run = 0, ext = 0;
+
+	mark_pages(sn, g, 0);
+	for (; pos + sizeof(struct swi_object_head) <= limit; pos += ext) {
+		const struct swi_object_head *h = swi_object_at(sn, g->offset + pos, &ext);
+
+		if (!h || __atomic_load_n(&h->gen, __ATOMIC_ACQUIRE) != g->gen || ext > limit - pos)
+			break;
+		const struct swarm_oid id = {.w = {h->oid[0], h->oid[1]}};
+
+		if (!swi_index_leads_to(&sn->index, swi_index_key(id), g->gen, g->offset + pos) &&
+		    !swi_retiring(sn, g->offset + pos))
+			continue;
+		give_back(sn, g->offset + run, g->offset + pos);
+		run = pos + ext;
+	}
+	give_back(sn, g->offset + run, g->offset + g->bytes);
+	sn->clients.grant[g->number] = NULL;
+	sn->clients.grant_free[sn->clients.grant_free_count++] = g->number;
+	swi_list_del(&g->link);
+	free(g);
+}
+
+void swi_grant_free(struct swi_snode *sn, uint64_t offset, uint64_t bytes)
+{
+	uint64_t ext;
+
+	if (!grant_of(sn, offset)) {
+		give_back(sn, offset, offset + bytes);
+		return;
+	}
+	struct swi_object_head *h = swi_object_at(sn, offset, &ext);
+
+	if (h)
+		atomic_store_explicit(&h->state, SWI_OBJ_ABORTED, memory_order_relaxed);
+}
+
+/* ---- asking for room ---- */
+
+static void reply_grant(struct swi_client *cl, uint64_t req, const struct swi_grant *g)
+{
+	uint8_t buf[32];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	swi_wr_u32(&w, 0);
+	swi_wr_u64(&w, g->offset);
+	swi_wr_u64(&w, g->bytes);
+	swi_wr_u32(&w, g->gen);
+	swi_client_send(cl, SWI_L_REPLY, req, buf, w.len);
+}
+
+static void reply_full(struct swi_client *cl, uint64_t req, int status, uint64_t bytes)
+{
+	struct swi_snode *sn = cl->sn;
+	char text[256];
+
+	if (status == -E2BIG)
+		snprintf(text, sizeof(text),
+			 "%llu bytes can never fit: the arena has %llu; start the store with a larger one",
+			 (unsigned long long)bytes, (unsigned long long)sn->arena_bytes);
+	else
+		snprintf(text, sizeof(text),
+			 "no room for %llu bytes: %llu of %llu are used by objects that cannot leave "
+			 "memory in time, the largest free piece has %llu",
+			 (unsigned long long)bytes, (unsigned long long)sn->extents.used,
+			 (unsigned long long)sn->arena_bytes,
+			 (unsigned long long)swi_extents_largest(&sn->extents));
+	swi_client_reply_error(cl, req, status, text);
+}
+
+static void room_free(struct swi_snode *sn, struct client_room *r)
+{
+	sn->clients.rooms_bytes -= r->bytes;
+	r->cl->requests--;
+	swi_list_del(&r->link);
+	swi_list_del(&r->own);
+	free(r);
+}
+
+static int room_wait(struct swi_client *cl, uint64_t req, uint64_t bytes, bool large,
+		     uint64_t timeout_ns)
+{
+	struct client_room *r = calloc(1, sizeof(*r));
+
+	if (!r) {
+		swi_client_reply_error(cl, req, -ENOMEM, "the node is out of memory");
+		return 0;
+	}
+	r->cl = cl;
+	r->req = req;
+	r->bytes = bytes;
+	r->large = large;
+	r->deadline_ns = swi_sat_add(cl->sn->now_ns, timeout_ns);
+	cl->requests++;
+	cl->sn->clients.rooms_bytes += bytes;
+	swi_list_push_back(&cl->sn->clients.rooms, &r->link);
+	swi_list_push_back(&cl->rooms, &r->own);
+	return 0;
+}
+
+int swi_grant_request(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_snode *sn = cl->sn;
+	struct swi_rd r = swi_rd_init(msg->body, msg->len);
+	const uint64_t bytes = swi_rd_u64(&r);
+	const uint8_t large = swi_rd_u8(&r);
+	const uint64_t timeout_ns = swi_rd_u64(&r);
+	struct swi_grant *g;
+	int rc = -ENOSPC;
+
+	if (!swi_rd_done(&r) || !msg->req || !bytes || bytes % SWI_PAGE || large > 1)
+		return -EPROTO;
+	if (!large && bytes > swi_max_u64(sn->shm->chunk_bytes, SWI_LARGE_MIN))
+		return -EPROTO;
+	if (swi_list_empty(&sn->clients.rooms)) /* nobody overtakes those who wait */
+		rc = grant_make(cl, bytes, large, &g);
+	if (!rc)
+		reply_grant(cl, msg->req, g);
+	else if (rc == -ENOSPC && bytes <= sn->arena_bytes)
+		return room_wait(cl, msg->req, bytes, large, timeout_ns);
+	else if (rc == -ENOMEM)
+		swi_client_reply_error(cl, msg->req, rc, "the node is out of memory");
+	else
+		reply_full(cl, msg->req, -E2BIG, bytes);
+	return 0;
+}
+
+int swi_grant_done(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_rd r = swi_rd_init(msg->body, msg->len);
+	const uint64_t offset = swi_rd_u64(&r);
+	const uint64_t used = swi_rd_u64(&r);
+	struct swi_grant *g;
+
+	if (!swi_rd_done(&r))
+		return -EPROTO;
+	g = grant_of(cl->sn, offset);
+	if (!g || g->cl != cl || g->offset != offset || used > g->bytes)
+		return -EPROTO;
+	grant_end(cl->sn, g, used);
+	return 0;
+}
+
+int swi_grants_step(struct swi_snode *sn)
+{
+	struct swi_clients *c = &sn->clients;
+	int n = 0;
+
+	while (!swi_list_empty(&c->rooms)) { /* oldest first */
+		struct client_room *r = swi_list_first(&c->rooms, struct client_room, link);
+		struct swi_grant *g;
+
+		if (c->rooms_frees == sn->extents.frees || grant_make(r->cl, r->bytes, r->large, &g))
+			break;
+		reply_grant(r->cl, r->req, g);
+		room_free(sn, r);
+		n++;
+	}
+	c->rooms_frees = sn->extents.frees;
+	swi_list_for_each_safe(it, &c->rooms)
+	{
+		struct client_room *r = swi_list_entry(it, struct client_room, link);
+
+		if (sn->now_ns < r->deadline_ns)
+			continue;
+		reply_full(r->cl, r->req, SWARM_EFULL, r->bytes);
+		room_free(sn, r);
+		n++;
+	}
+	return n;
+}
+
+uint64_t swi_grants_deadline_ns(struct swi_snode *sn)
+{
+	uint64_t d = UINT64_MAX;
+
+	swi_list_for_each(it, &sn->clients.rooms)
+		d = swi_min_u64(d, swi_list_entry(it, struct client_room, link)->deadline_ns);
+	return d;
+}
+
+/* ---- the end of a client ---- */
+
+/* A DEAD slot that the client killed and perhaps did not report. */
+static void finish_kill(struct swi_snode *sn, const struct swi_index_hit *hit)
+{
+	const struct swi_object_head *h = swi_object_at(sn, swi_slot_offset(hit->word), NULL);
+
+	if (!h)
+		return;
+	const struct swarm_ref ref = {.id = {.w = {h->oid[0], h->oid[1]}}, .home = h->home};
+
+	if (swi_object_drop(sn, hit))
+		swi_delete(sn, ref);
+}
+
+static void undo_intent(struct swi_client *cl, uint64_t intent)
+{
+	struct swi_snode *sn = cl->sn;
+	struct swi_index_hit hit = {.slot = intent - 1};
+
+	if (!intent || hit.slot >= swi_index_slots(&sn->index))
+		return;
+	hit.word = swi_index_word(&sn->index, hit.slot);
+	const uint64_t offset = swi_slot_offset(hit.word);
+	const struct swi_grant *g = grant_of(sn, offset);
+
+	if (swi_slot_state(hit.word) == SWI_SLOT_DEAD) {
+		finish_kill(sn, &hit);
+		return;
+	}
+	if (swi_slot_state(hit.word) != SWI_SLOT_CLAIMED || !g || g->cl != cl)
+		return; /* sealed in time, or another's claim */
+	const struct swi_object_head *h = swi_object_at(sn, offset, NULL);
+	const struct swarm_oid id = {.w = {h ? h->oid[0] : 0, h ? h->oid[1] : 0}};
+
+	swi_index_unclaim(&sn->index, &hit, swi_index_key(id));
+}
+
+void swi_grants_undo(struct swi_client *cl)
+{
+	while (!swi_list_empty(&cl->rooms))
+		room_free(cl->sn, swi_list_entry(cl->rooms.next, struct client_room, own));
+	for (uint32_t i = 0; i < SWI_INTENT_SLOTS; i++)
+		undo_intent(cl, atomic_load(&cl->shm->intent[i]));
+	while (!swi_list_empty(&cl->grants)) {
+		struct swi_grant *g = swi_list_first(&cl->grants, struct swi_grant, link);
+
+		grant_end(cl->sn, g, g->bytes);
+	}
+}
+
+void swi_grants_fini(struct swi_snode *sn)
+{
+	free(sn->clients.grant);
+	free(sn->clients.grant_free);
+	sn->clients.grant = NULL;
+	sn->clients.grant_free = NULL;
+}

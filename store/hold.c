@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hold.c - see hold.h. A record exists while its extent is held or retired. */
+#include "store/snode_internal.h"
+
+#define RETRY_NS (2 * NS_PER_MS) /* a pin is released without a word: look again */
+
+static struct swi_hold *record(struct swi_snode *sn, uint64_t offset)
+{
+	struct swi_hold *h;
+
+	HASH_FIND(hh, sn->holds.by_offset, &offset, sizeof(offset), h);
+	return h;
+}
+
+static struct swi_hold *record_make(struct swi_snode *sn, uint64_t offset)
+{
+	struct swi_hold *h = record(sn, offset);
+
+	if (h)
+		return h;
+	h = calloc(1, sizeof(*h));
+	SWI_BUG_ON(!h);
+	h->offset = offset;
+	swi_list_init(&h->link);
+	HASH_ADD(hh, sn->holds.by_offset, offset, sizeof(h->offset), h);
+	return h;
+}
+
+static void record_free(struct swi_snode *sn, struct swi_hold *h)
+{
+	swi_list_del(&h->link);
+	HASH_DELETE(hh, sn->holds.by_offset, h);
+	free(h);
+}
+
+void swi_holds_init(struct swi_snode *sn)
+{
+	swi_list_init(&sn->holds.retired);
+}
+
+void swi_holds_fini(struct swi_snode *sn)
+{
+	struct swi_hold *h, *tmp;
+
+	HASH_ITER (hh, sn->holds.by_offset, h, tmp) {
+		HASH_DELETE(hh, sn->holds.by_offset, h);
+		free(h);
+	}
+	swi_pinset_fini(&sn->holds.pins);
+}
+
+void swi_hold_add(struct swi_snode *sn, uint64_t offset)
+{
+	record_make(sn, offset)->count++;
+	sn->holds.count++;
+}
+
+void swi_hold_drop(struct swi_snode *sn, uint64_t offset)
+{
+	struct swi_hold *h = record(sn, offset);
+
+	SWI_BUG_ON(!h || !h->count);
+	sn->holds.count--;
+	if (--h->count == 0 && !h->bytes)
+		record_free(sn, h);
+}
+
+bool swi_hold_find(struct swi_snode *sn, struct swarm_oid id, uint64_t *out_offset)
+{
+	struct swi_index_hit hit;
+
+	if (!swi_object_find(sn, id, &hit, out_offset))
+		return false;
+	swi_hold_add(sn, *out_offset);
+	return true;
+}
+
+void swi_retire(struct swi_snode *sn, uint64_t offset, uint64_t bytes)
+{
+	struct swi_hold *h = record_make(sn, offset);
+
+	if (h->bytes) { /* two slots led to one extent: a client wrote the second */
+		sn->clients.errors++;
+		return;
+	}
+	h->bytes = bytes;
+	sn->holds.retired_bytes += bytes;
+	swi_list_push_back(&sn->holds.retired, &h->link);
+}
+
+bool swi_retiring(const struct swi_snode *sn, uint64_t offset)
+{
+	struct swi_hold *h;
+
+	HASH_FIND(hh, sn->holds.by_offset, &offset, sizeof(offset), h);
+	return h && h->bytes;
+}
+
+int swi_pins_scan(struct swi_snode *sn)
+{
+	swi_pinset_clear(&sn->holds.pins);
+	atomic_thread_fence(memory_order_seq_cst); /* partner: swi_pin_set(), then swi_index_still() */
+	swi_list_for_each(it, &sn->clients.list)
+	{
+		struct swi_client *cl = swi_list_entry(it, struct swi_client, link);
+		const int rc = swi_pinset_add(&sn->holds.pins, cl->shm);
+
+		if (rc)
+			return rc;
+	}
+	swi_pinset_sort(&sn->holds.pins);
+	return 0;
+}
+
+int swi_holds_step(struct swi_snode *sn)
+{
+	int freed = 0;
+
+	if (swi_list_empty(&sn->holds.retired) || swi_pins_scan(sn))
+		return 0;
+	swi_list_for_each_safe(it, &sn->holds.retired)
+	{
+		struct swi_hold *h = swi_list_entry(it, struct swi_hold, link);
+
+		if (h->count || swi_pinset_has(&sn->holds.pins, h->offset))
+			continue;
+		const uint64_t offset = h->offset, bytes = h->bytes;
+
+		sn->holds.retired_bytes -= bytes;
+		record_free(sn, h);
+		swi_grant_free(sn, offset, bytes);
+		freed++;
+	}
+	return freed;
+}
+
+uint64_t swi_holds_deadline_ns(const struct swi_snode *sn)
+{
+	return swi_list_empty(&sn->holds.retired) ? UINT64_MAX : swi_sat_add(sn->now_ns, RETRY_NS);
+}

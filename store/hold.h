@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hold.h - extents that must stay, and extents that go as soon as they may. Owner thread of the node.
+ *
+ * An object leaves memory in two steps: it is taken out of the index, then its extent is retired. A
+ * retired extent is freed once no pin and no hold covers it.
+ */
+#ifndef SWI_HOLD_H
+#define SWI_HOLD_H
+
+#include <uthash.h>
+
+#include "store/node.h"
+#include "store/pin.h"
+
+struct swi_hold {
+	UT_hash_handle hh;
+	struct swi_list link; /* holds.retired, else alone */
+	uint64_t offset;
+	uint64_t bytes; /* > 0: retired */
+	uint64_t count;
+};
+
+struct swi_holds {
+	struct swi_hold *by_offset;
+	struct swi_list retired;
+	uint64_t count, retired_bytes;
+	struct swi_pinset pins; /* as of the last scan */
+};
+
+void swi_holds_init(struct swi_snode *sn);
+void swi_holds_fini(struct swi_snode *sn);
+/* Frees what may go; number of extents freed. */
+int swi_holds_step(struct swi_snode *sn);
+uint64_t swi_holds_deadline_ns(const struct swi_snode *sn);
+/* The extent is in no slot any more. */
+void swi_retire(struct swi_snode *sn, uint64_t offset, uint64_t bytes);
+bool swi_retiring(const struct swi_snode *sn, uint64_t offset);
+/* Takes the pins of every client into sn->holds.pins. */
+int swi_pins_scan(struct swi_snode *sn);
+
+#endif

@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * request.c - what each message of a client asks for (proto.h), except room (grant.c). Owner thread.
+ *
+ * A request that must wait is a struct of its own on a list of its client; it ends by exactly one reply
+ * or with its client.
+ */
+#include <swarm/store.h>
+
+#include "store/proto.h"
+#include "store/snode_internal.h"
+
+struct client_get {
+	struct swi_list link;
+	struct swi_client *cl;
+	uint64_t req;
+	struct swi_want want;
+};
+
+struct wait_item {
+	struct swi_watch watch;
+	struct client_wait *cw;
+	uint8_t ready;
+};
+
+struct client_wait { /* WAIT, and EXPLAIN with its one item */
+	struct swi_list link;
+	struct swi_client *cl;
+	uint64_t req;
+	bool explain;
+	uint32_t n, min, ready;
+	struct wait_item item[];
+};
+
+static void blocked(struct swi_client *cl, int delta)
+{
+	struct swi_snode *sn = cl->sn;
+	const bool before = cl->blocked != 0;
+
+	cl->blocked = (uint32_t)((int)cl->blocked + delta);
+	cl->requests = (uint32_t)((int)cl->requests + delta);
+	if (before != (cl->blocked != 0) && sn->hooks.client_blocked && !cl->gone)
+		sn->hooks.client_blocked(sn->hooks.ctx, cl, cl->blocked != 0);
+}
+
+/* ---- GET ---- */
+
+static bool reply_object(struct client_get *g, uint64_t offset)
+{
+	struct swi_client_held *held = malloc(sizeof(*held));
+	const struct swi_object_head *h = swi_object_at(g->cl->sn, offset, NULL);
+	uint8_t buf[32];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	if (!held || !h) {
+		free(held);
+		return false;
+	}
+	held->offset = offset;
+	swi_list_push_back(&g->cl->held, &held->link);
+	swi_wr_u32(&w, 0);
+	swi_wr_u64(&w, offset);
+	swi_wr_u32(&w, h->gen & 0xfffffu);
+	swi_wr_u64(&w, h->len);
+	swi_client_send(g->cl, SWI_L_REPLY, g->req, buf, w.len);
+	return true;
+}
+
+static void get_answer(struct swi_want *want, int status, const char *text, uint64_t offset)
+{
+	struct client_get *g = swi_container_of(want, struct client_get, want);
+
+	swi_list_del(&g->link);
+	if (status) {
+		swi_client_reply_error(g->cl, g->req, status, text);
+	} else if (!reply_object(g, offset)) {
+		swi_hold_drop(g->cl->sn, offset);
+		swi_client_reply_error(g->cl, g->req, SWARM_ECORRUPT, "the object's header is damaged");
+	}
+	blocked(g->cl, -1);
+	free(g);
+}
+
+static int do_get(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_rd r = swi_rd_init(msg->body, msg->len);
+	const struct swarm_ref ref = swi_rd_ref(&r);
+	const uint64_t timeout_ns = swi_rd_u64(&r);
+
+	if (!swi_rd_done(&r) || !msg->req)
+		return -EPROTO;
+	struct client_get *g = calloc(1, sizeof(*g));
+
+	if (!g) {
+		swi_client_reply_error(cl, msg->req, -ENOMEM, "the node is out of memory");
+		return 0;
+	}
+	g->cl = cl;
+	g->req = msg->req;
+	g->want.ref = ref;
+	g->want.deadline_ns = swi_sat_add(cl->sn->now_ns, timeout_ns);
+	g->want.cb = get_answer;
+	swi_list_push_back(&cl->gets, &g->link);
+	blocked(cl, 1);
+	swi_want(cl->sn, &g->want);
+	return 0;
+}
+
+static int do_held_done(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_rd r = swi_rd_init(msg->body, msg->len);
+	const uint64_t offset = swi_rd_u64(&r);
+
+	if (!swi_rd_done(&r))
+		return -EPROTO;
+	swi_list_for_each(it, &cl->held)
+	{
+		struct swi_client_held *h = swi_list_entry(it, struct swi_client_held, link);
+
+		if (h->offset != offset)
+			continue;
+		swi_hold_drop(cl->sn, offset);
+		swi_list_del(&h->link);
+		free(h);
+		return 0;
+	}
+	return -EPROTO;
+}
+
+/* ---- WAIT and EXPLAIN ---- */
+
+static void wait_free(struct client_wait *cw)
+{
+	for (uint32_t i = 0; i < cw->n; i++)
+		swi_watch_cancel(cw->cl->sn, &cw->item[i].watch);
+	swi_list_del(&cw->link);
+	blocked(cw->cl, -1);
+	free(cw);
+}
+
+static void wait_reply(struct client_wait *cw, int status)
+{
+	const uint32_t cap = 64 + cw->n;
+	uint8_t *buf = malloc(cap);
+	struct swi_wr w = swi_wr_init(buf, cap);
+
+	if (!buf) {
+		swi_client_reply_error(cw->cl, cw->req, -ENOMEM, "the node is out of memory");
+	} else {
+		swi_wr_u32(&w, (uint32_t)status);
+		if (status < 0)
+			swi_wr_str(&w, "not in time");
+		swi_wr_u32(&w, cw->ready);
+		for (uint32_t i = 0; i < cw->n; i++)
+			swi_wr_u8(&w, cw->item[i].ready);
+		swi_client_send(cw->cl, SWI_L_REPLY, cw->req, buf, w.len);
+	}
+	free(buf);
+	wait_free(cw);
+}
+
+static void explain_reply(struct client_wait *cw, int status, const char *text,
+			  const struct swi_copies *copies)
+{
+	uint8_t buf[1024];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+	char line[512];
+
+	if (status < 0) {
+		swi_client_reply_error(cw->cl, cw->req, status, text);
+	} else {
+		int n = snprintf(line, sizeof(line), "%llu bytes; copies:",
+				 (unsigned long long)copies->len);
+
+		for (uint32_t i = 0; i < copies->count && i < SWI_COPIES_MAX; i++)
+			n += snprintf(line + n, sizeof(line) - (size_t)n, " node %u%s%s",
+				      copies->node[i], copies->spilled[i] ? " (on disk)" : "",
+				      i + 1 < copies->count ? "," : "");
+		swi_wr_u32(&w, 0);
+		swi_wr_str(&w, line);
+		swi_client_send(cw->cl, SWI_L_REPLY, cw->req, buf, w.len);
+	}
+	wait_free(cw);
+}
+
+static void watch_answer(struct swi_watch *watch, int status, const char *text,
+			 const struct swi_copies *copies)
+{
+	struct wait_item *item = swi_container_of(watch, struct wait_item, watch);
+	struct client_wait *cw = item->cw;
+
+	if (cw->explain) {
+		explain_reply(cw, status, text, copies);
+	} else if (status == -ENOENT || status == -ETIMEDOUT) {
+		wait_reply(cw, -ETIMEDOUT); /* all have the same deadline */
+	} else {
+		item->ready = 1;
+		if (++cw->ready >= cw->min)
+			wait_reply(cw, 0);
+	}
+}
+
+static struct client_wait *wait_make(struct swi_client *cl, uint64_t req, uint32_t n)
+{
+	struct client_wait *cw = calloc(1, sizeof(*cw) + n * sizeof(cw->item[0]));
+
+	if (!cw) {
+		swi_client_reply_error(cl, req, -ENOMEM, "the node is out of memory");
+		return NULL;
+	}
+	cw->cl = cl;
+	cw->req = req;
+	cw->n = n;
+	for (uint32_t i = 0; i < n; i++) {
+		cw->item[i].cw = cw;
+		cw->item[i].watch.cb = watch_answer;
+		swi_list_init(&cw->item[i].watch.link);
+	}
+	swi_list_push_back(&cl->waits, &cw->link);
+	blocked(cl, 1);
+	return cw;
+}
+
+static int do_wait(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_rd r = swi_rd_init(msg->body, msg->len);
+	const uint32_t n = swi_rd_u32(&r);
+	const uint32_t min = swi_rd_u32(&r);
+	const uint64_t timeout_ns = swi_rd_u64(&r);
+	const uint64_t deadline = swi_sat_add(cl->sn->now_ns, timeout_ns);
+
+	if (r.bad || !msg->req || min > n || (uint64_t)n * 20 != r.len - r.pos)
+		return -EPROTO;
+	struct client_wait *cw = wait_make(cl, msg->req, n);
+
+	if (!cw)
+		return 0;
+	cw->min = min;
+	for (uint32_t i = 0; i < n; i++) {
+		cw->item[i].watch.ref = swi_rd_ref(&r);
+		cw->item[i].watch.deadline_ns = deadline;
+		swi_watch(cl->sn, &cw->item[i].watch); /* answers from the step, never from here */
+	}
+	if (!min)
+		wait_reply(cw, 0);
+	return 0;
+}
+
+#define EXPLAIN_NS (2 * NS_PER_S) /* for the object's home to answer */
+
+static int do_explain(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_rd r = swi_rd_init(msg->body, msg->len);
+	const struct swarm_ref ref = swi_rd_ref(&r);
+
+	if (!swi_rd_done(&r) || !msg->req)
+		return -EPROTO;
+	struct client_wait *cw = wait_make(cl, msg->req, 1);
+
+	if (!cw)
+		return 0;
+	cw->explain = true;
+	cw->item[0].watch.ref = ref;
+	cw->item[0].watch.deadline_ns = swi_sat_add(cl->sn->now_ns, EXPLAIN_NS);
+	swi_watch(cl->sn, &cw->item[0].watch);
+	return 0;
+}
+
+/* ---- LIST ---- */
+
+#define LIST_MAX 2048u /* rows of one answer */
+#define ROW_BYTES (20u + 8u + 4u)
+
+struct list_walk {
+	struct swi_snode *sn;
+	struct swi_wr *w;
+	uint32_t n, max;
+};
+
+static void list_row(struct list_walk *lw, const struct swi_object_head *h, uint32_t flags)
+{
+	const struct swarm_ref ref = {.id = {.w = {h->oid[0], h->oid[1]}}, .home = h->home};
+
+	swi_wr_ref(lw->w, ref);
+	swi_wr_u64(lw->w, h->len);
+	swi_wr_u32(lw->w, flags);
+	lw->n++;
+}
+
+static uint64_t list_memory(struct list_walk *lw, uint64_t cursor)
+{
+	struct swi_snode *sn = lw->sn;
+	const uint64_t slots = swi_index_slots(&sn->index);
+
+	for (; cursor < slots && lw->n < lw->max; cursor++) {
+		const uint64_t w = swi_index_word(&sn->index, cursor);
+		const struct swi_object_head *h;
+
+		if (swi_slot_state(w) != SWI_SLOT_SEALED)
+			continue;
+		h = swi_object_at(sn, swi_slot_offset(w), NULL);
+		if (!h || (h->gen & 0xfffffu) != swi_slot_gen(w))
+			continue;
+		uint32_t flags = SWARM_OBJECT_IN_MEMORY;
+
+		if (h->flags & SWI_OBJ_F_SECONDARY)
+			flags |= SWARM_OBJECT_SECONDARY;
+		list_row(lw, h, flags);
+	}
+	return cursor;
+}
+
+static int do_list(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_snode *sn = cl->sn;
+	struct swi_rd r = swi_rd_init(msg->body, msg->len);
+	const uint64_t cursor = swi_rd_u64(&r);
+	const uint32_t max = swi_rd_u32(&r);
+	const uint64_t slots = swi_index_slots(&sn->index);
+	uint8_t *rows = malloc(LIST_MAX * ROW_BYTES);
+	uint8_t head[32];
+
+	if (!swi_rd_done(&r) || !msg->req || !rows) {
+		free(rows);
+		return -EPROTO;
+	}
+	struct swi_wr w = swi_wr_init(rows, LIST_MAX * ROW_BYTES), hw = swi_wr_init(head, sizeof(head));
+	struct list_walk lw = {.sn = sn, .w = &w, .max = max < LIST_MAX ? max : LIST_MAX};
+	uint64_t next = list_memory(&lw, cursor);
+
+	if (next >= slots)
+		next = 0;
+	swi_wr_u32(&hw, 0);
+	swi_wr_u64(&hw, next);
+	swi_wr_u64(&hw, atomic_load(&sn->shm->objects));
+	swi_wr_u32(&hw, lw.n);
+	uint8_t *all = malloc(hw.len + w.len);
+
+	if (all) {
+		memcpy(all, head, hw.len);
+		memcpy(all + hw.len, rows, w.len);
+		swi_client_send(cl, SWI_L_REPLY, msg->req, all, hw.len + w.len);
+	} else {
+		swi_client_reply_error(cl, msg->req, -ENOMEM, "the node is out of memory");
+	}
+	free(all);
+	free(rows);
+	return 0;
+}
+
+/* ---- STATUS ---- */
+
+#define STATUS_PIECE (32u << 10)
+
+static char *status_text(struct swi_snode *sn, const char *what)
+{
+	if (!what[0] || !strcmp(what, "store"))
+		return swi_snode_status_json(sn);
+	return sn->hooks.status ? sn->hooks.status(sn->hooks.ctx, what) : NULL;
+}
+
+static int do_status(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_rd r = swi_rd_init(msg->body, msg->len);
+	char what[64];
+
+	swi_rd_str(&r, what, sizeof(what));
+	const uint64_t offset = swi_rd_u64(&r);
+
+	if (!swi_rd_done(&r) || !msg->req)
+		return -EPROTO;
+	if (offset == 0) {
+		free(cl->status_text);
+		cl->status_text = status_text(cl->sn, what);
+	}
+	if (!cl->status_text) {
+		swi_client_reply_error(cl, msg->req, -ENOENT, "this node has no such status");
+		return 0;
+	}
+	const uint64_t total = strlen(cl->status_text);
+	const uint64_t from = swi_min_u64(offset, total);
+	const uint32_t n = (uint32_t)swi_min_u64(total - from, STATUS_PIECE);
+	uint8_t *buf = malloc(16 + STATUS_PIECE);
+	struct swi_wr w = swi_wr_init(buf, 16 + STATUS_PIECE);
+
+	if (!buf)
+		return 0;
+	swi_wr_u32(&w, 0);
+	swi_wr_u64(&w, total);
+	swi_wr_bytes(&w, cl->status_text + from, n);
+	swi_client_send(cl, SWI_L_REPLY, msg->req, buf, w.len);
+	free(buf);
+	return 0;
+}
+
+/* ---- the short ones ---- */
+
+static int do_sealed(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_rd r = swi_rd_init(msg->body, msg->len);
+	const struct swarm_ref ref = swi_rd_ref(&r);
+	const uint64_t len = swi_rd_u64(&r);
+
+	if (!swi_rd_done(&r))
+		return -EPROTO;
+	swi_fetch_sealed(cl->sn, ref, len);
+	return 0;
+}
+
+static int do_delete(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_snode *sn = cl->sn;
+	struct swi_rd r = swi_rd_init(msg->body, msg->len);
+	const struct swarm_ref ref = swi_rd_ref(&r);
+	struct swi_index_hit hit;
+
+	if (!swi_rd_done(&r))
+		return -EPROTO;
+	while (swi_index_find_dead(&sn->index, swi_index_key(ref.id), &hit))
+		swi_object_drop(sn, &hit);
+	swi_delete(sn, ref);
+	return 0;
+}
+
+static int do_peer(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_rd r = swi_rd_init(msg->body, msg->len);
+	char address[64];
+
+	swi_rd_str(&r, address, sizeof(address));
+	swi_rd_u64(&r);
+	if (!swi_rd_done(&r) || !msg->req)
+		return -EPROTO;
+	swi_client_reply_error(cl, msg->req, SWARM_ENOTRANSPORT,
+			       "this store serves no peers: open it with an address to bind");
+	return 0;
+}
+
+int swi_client_request(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_snode *sn = cl->sn;
+
+	switch (msg->type) {
+	case SWI_L_CHUNK:
+		return swi_grant_request(cl, msg);
+	case SWI_L_CHUNK_DONE:
+		return swi_grant_done(cl, msg);
+	case SWI_L_SEALED:
+		return do_sealed(cl, msg);
+	case SWI_L_GET:
+		return do_get(cl, msg);
+	case SWI_L_HELD_DONE:
+		return do_held_done(cl, msg);
+	case SWI_L_WAIT:
+		return do_wait(cl, msg);
+	case SWI_L_DELETE:
+		return do_delete(cl, msg);
+	case SWI_L_LIST:
+		return do_list(cl, msg);
+	case SWI_L_STATUS:
+		return do_status(cl, msg);
+	case SWI_L_PEER:
+		return do_peer(cl, msg);
+	case SWI_L_EXPLAIN:
+		return do_explain(cl, msg);
+	default:
+		if (msg->type >= SWI_L_UPPER && sn->hooks.client_msg)
+			return sn->hooks.client_msg(sn->hooks.ctx, cl, msg);
+		return -EPROTO;
+	}
+}
+
+void swi_client_requests_drop(struct swi_client *cl)
+{
+	while (!swi_list_empty(&cl->gets)) {
+		struct client_get *g = swi_list_first(&cl->gets, struct client_get, link);
+
+		swi_want_cancel(cl->sn, &g->want);
+		swi_list_del(&g->link);
+		blocked(cl, -1);
+		free(g);
+	}
+	while (!swi_list_empty(&cl->waits))
+		wait_free(swi_list_first(&cl->waits, struct client_wait, link));
+}

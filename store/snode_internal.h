@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * snode_internal.h - the node core's one struct: each room's state is a member, changed by its room.
+ *
+ * Owner thread only. The rooms are named in node.h; a room's functions take the whole node.
+ */
+#ifndef SWI_SNODE_INTERNAL_H
+#define SWI_SNODE_INTERNAL_H
+
+#include "store/clients.h"
+#include "store/extent.h"
+#include "store/fetch.h"
+#include "store/hold.h"
+#include "store/index.h"
+#include "store/node.h"
+
+struct swi_snode {
+	struct swi_snode_opts opts; /* as given; tp.bind and the like are not kept */
+	struct swi_env *env;
+	struct swi_log *log;
+	uint8_t *arena;
+	uint64_t arena_bytes;
+	struct swi_shm_head *shm;
+	struct swi_snode_hooks hooks;
+	uint32_t node;
+	uint32_t next_gen; /* of an extent's generation; never 0 */
+	uint64_t now_ns;   /* time of this step */
+	struct swi_index index;
+	struct swi_extents extents;
+	struct swi_clients clients;
+	struct swi_holds holds;
+	struct swi_fetches fetches;
+	struct swi_snode_stats stats; /* counters; the sizes are filled in by swi_snode_stats() */
+};
+
+/* The object whose header lies at @offset, checked as foreign memory; NULL = there is none. */
+struct swi_object_head *swi_object_at(struct swi_snode *sn, uint64_t offset, uint64_t *out_extent);
+/* The sealed object @id in local memory. */
+bool swi_object_find(struct swi_snode *sn, struct swarm_oid id, struct swi_index_hit *out_hit,
+		     uint64_t *out_offset);
+/* A generation for an extent that is about to be written. */
+uint32_t swi_snode_gen(struct swi_snode *sn);
+/* Takes a sealed or dead object out of the index and retires its extent. False: it changed meanwhile. */
+bool swi_object_drop(struct swi_snode *sn, const struct swi_index_hit *hit);
+
+#endif
