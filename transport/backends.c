@@ -19,5 +19,7 @@ const struct swi_be_ops *const swi_be_ofi = &swi_ofi_ops;
 const struct swi_be_ops *const swi_be_ofi = NULL;
 #endif
 
-const struct swi_be_ops *const swi_be_sim = NULL;
-const struct swi_be_ops *const swi_be_fault = NULL;
+extern const struct swi_be_ops swi_sim_ops;
+extern const struct swi_be_ops swi_fault_ops;
+const struct swi_be_ops *const swi_be_sim = &swi_sim_ops;
+const struct swi_be_ops *const swi_be_fault = &swi_fault_ops;

@@ -120,9 +120,11 @@ void swi_conn_work(struct swi_conn *c)
 		swi_conn_free(c);
 		return;
 	}
-	const bool sends_ok = !swi_conn_alive(c) || swi_conn_flush(c);
+	const int rc = swi_conn_alive(c) ? swi_conn_flush(c) : 0;
 
-	if ((!reads_ok || !sends_ok) && swi_list_empty(&c->work_link))
+	if (rc && rc != -EAGAIN)
+		swi_conn_lost(c, rc);
+	else if ((!reads_ok || rc) && swi_list_empty(&c->work_link))
 		swi_list_push_back(&tp->blocked, &c->work_link);
 }
 

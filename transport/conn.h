@@ -135,8 +135,8 @@ enum swi_conn_event swi_conn_kind_event(uint8_t kind);
 /* conn_msg.c */
 int swi_conn_queue(struct swi_conn *c, uint8_t kind, uint16_t type, const void *body, uint32_t len);
 void swi_conn_recv(struct swi_conn *c, const void *frame, uint32_t len);
-/* False: the backend is full; try again later. */
-bool swi_conn_flush(struct swi_conn *c);
+/* 0, -EAGAIN (the backend is full, try again later), or why nothing can be sent any more. */
+int swi_conn_flush(struct swi_conn *c);
 /* Sends REJECT at once. False: not possible. */
 bool swi_conn_send_reject(struct swi_conn *c, int status);
 void swi_conn_msg_fini(struct swi_conn *c);

@@ -70,12 +70,12 @@ static int flush_control(struct swi_conn *c)
 	return rc;
 }
 
-bool swi_conn_flush(struct swi_conn *c)
+int swi_conn_flush(struct swi_conn *c)
 {
 	int rc = 0;
 
 	if (c->state == SWI_CONN_CONNECTING)
-		return true;
+		return 0;
 	for (;;) {
 		rc = flush_control(c);
 		struct swi_out_msg *m = swi_list_first(&c->out, struct swi_out_msg, link);
@@ -92,7 +92,7 @@ bool swi_conn_flush(struct swi_conn *c)
 		swi_list_del(&m->link);
 		free(m);
 	}
-	return rc != -EAGAIN; /* any other error is followed by the backend's down() */
+	return rc < 0 ? rc : 0;
 }
 
 static int enqueue(struct swi_conn *c, uint8_t kind, uint16_t type, const void *body, uint32_t len)
