@@ -97,10 +97,15 @@ void swi_conn_refuse(struct swi_conn *c, int status)
 		swi_warn(tp->log, "%s sent what makes no sense in state %s: closed", peer_name(c),
 			 swi_conn_state_name(c->state));
 	}
-	if (!swi_conn_send_reject(c, status)) {
+	const int rc = swi_conn_send_reject(c, status);
+
+	if (rc && rc != -EAGAIN) {
 		swi_conn_lost(c, status);
 		return;
 	}
+	c->want_reject = rc != 0;
+	if (rc)
+		swi_conn_kick(c);
 	c->status = status;
 	c->limit_ns = swi_sat_add(swi_now(tp->env), SWI_LINGER_NS);
 	tp->next_timer = swi_min_u64(tp->next_timer, c->limit_ns);
@@ -120,8 +125,13 @@ void swi_conn_work(struct swi_conn *c)
 		swi_conn_free(c);
 		return;
 	}
-	const int rc = swi_conn_alive(c) ? swi_conn_flush(c) : 0;
+	int rc = 0;
 
+	if (swi_conn_alive(c))
+		rc = swi_conn_flush(c);
+	else if (c->state == SWI_CONN_LINGER && c->want_reject)
+		rc = swi_conn_send_reject(c, c->status);
+	c->want_reject = c->want_reject && rc;
 	if (rc && rc != -EAGAIN)
 		swi_conn_lost(c, rc);
 	else if ((!reads_ok || rc) && swi_list_empty(&c->work_link))

@@ -92,7 +92,7 @@ struct swi_conn {
 
 	/* frames: see conn_msg.c */
 	uint32_t credits, owed;
-	bool want_ping, want_pong, pinged;
+	bool want_ping, want_pong, want_reject, pinged;
 	struct swi_list out; /* swi_out_msg.link */
 	uint64_t out_bytes;
 	struct {
@@ -137,8 +137,8 @@ int swi_conn_queue(struct swi_conn *c, uint8_t kind, uint16_t type, const void *
 void swi_conn_recv(struct swi_conn *c, const void *frame, uint32_t len);
 /* 0, -EAGAIN (the backend is full, try again later), or why nothing can be sent any more. */
 int swi_conn_flush(struct swi_conn *c);
-/* Sends REJECT at once. False: not possible. */
-bool swi_conn_send_reject(struct swi_conn *c, int status);
+/* Sends REJECT before all that waits. 0, -EAGAIN, or it cannot be sent. */
+int swi_conn_send_reject(struct swi_conn *c, int status);
 void swi_conn_msg_fini(struct swi_conn *c);
 
 /* conn_read.c */

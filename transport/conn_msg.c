@@ -139,14 +139,14 @@ int swi_conn_send(struct swi_conn *c, uint16_t type, const void *body, uint32_t 
 	return 0;
 }
 
-bool swi_conn_send_reject(struct swi_conn *c, int status)
+int swi_conn_send_reject(struct swi_conn *c, int status)
 {
 	uint8_t body[4];
 	struct swi_wr w = swi_wr_init(body, sizeof(body));
 	struct swi_wire_hdr h = {.kind = SWI_WIRE_REJECT, .total = sizeof(body)};
 
 	swi_wire_put_reject(&w, status);
-	return c->credits && c->ep && !tx_frame(c, &h, body, w.len);
+	return c->credits ? tx_frame(c, &h, body, w.len) : SWARM_EPEERLOST;
 }
 
 /* --- receiving --- */

@@ -3,8 +3,8 @@
  * sim.h - what sim_net.c (the wire) and sim_be.c (the cards) share.
  *
  * Lifetime: an endpoint is counted: once by its backend's list, once by its peer, once by every event that
- * names it. A READ belongs to the one event that carries it on; cancelling it takes its
- * swi_be_read away, so that no byte is written afterwards.
+ * names it. A READ belongs to the one event that carries it on, or to its endpoint once that event came to
+ * nothing; cancelling it takes its swi_be_read away, so that no byte is written afterwards.
  */
 #ifndef SWI_SIM_H
 #define SWI_SIM_H
@@ -30,7 +30,8 @@ enum sim_kind {
 
 struct sim_read {
 	struct swi_list link;   /* swi_be_ep.reads while under way */
-	struct swi_be_read *rd; /* NULL: cancelled */
+	struct swi_be_read *rd; /* NULL: cancelled, or reported */
+	bool orphan;		/* its event came to nothing; only the flush of the endpoint ends it */
 };
 
 struct sim_event {

@@ -19,6 +19,8 @@ static void cancel_reads(struct swi_be_ep *ep, bool tell)
 			swi_list_push_back(&ep->be->inbox, &ev->link);
 		}
 		r->rd = NULL;
+		if (r->orphan)
+			free(r);
 	}
 }
 
@@ -40,8 +42,12 @@ static void sim_close(struct swi_be *be)
 	}
 	swi_list_for_each_safe(it, &be->inbox)
 	{
+		struct sim_event *ev = swi_list_entry(it, struct sim_event, link);
+
 		swi_list_del(it);
-		swi_sim_event_free(swi_list_entry(it, struct sim_event, link));
+		if (ev->read)
+			ev->read->rd = NULL;
+		swi_sim_event_free(ev);
 	}
 	swi_list_for_each_safe(it, &be->mrs)
 		free(swi_list_entry(it, struct sim_mr, link));

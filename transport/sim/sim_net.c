@@ -165,7 +165,9 @@ struct sim_event *swi_sim_event(enum sim_kind kind, struct swi_be_ep *src, struc
 
 void swi_sim_event_free(struct sim_event *ev)
 {
-	if (ev->read) {
+	if (ev->read && ev->read->rd) {
+		ev->read->orphan = true;
+	} else if (ev->read) {
 		swi_list_del(&ev->read->link);
 		free(ev->read);
 	}

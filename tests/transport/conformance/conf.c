@@ -162,7 +162,7 @@ bool conf_wait_ms(bool (*done)(void *ctx), void *ctx, uint64_t limit_ms)
 	const uint64_t until = conf_now() + limit_ms * NS_PER_MS;
 
 	while (!done || !done(ctx)) {
-		int n = 0;
+		int n = conf_raw_progress();
 
 		if (conf_now() >= until)
 			return false;
@@ -176,7 +176,7 @@ bool conf_wait_ms(bool (*done)(void *ctx), void *ctx, uint64_t limit_ms)
 			continue;
 		if (conf.sim)
 			conf_sim_step(nodes, node_count, until);
-		else
+		else if (!conf_raw_open())
 			sleep_on_fds(until);
 	}
 	return true;
@@ -333,10 +333,15 @@ int main(int argc, char **argv)
 	conf.big = argc > 3 ? strtoull(argv[3], NULL, 0) : MIB(16);
 	conf.env = swi_env_real();
 	conf_setup();
+	if (argc > 4 && !strcmp(argv[4], "serve"))
+		conf_serve();
 	run("basic", test_basic);
 	run("reads", test_reads);
 	run("messages", test_msgs);
-
+	run("hostile", test_hostile);
+	run("ends", test_ends);
+	if (conf.two_processes)
+		run("crash", test_crash);
 
 	conf_teardown();
 	return 0;

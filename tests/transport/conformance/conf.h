@@ -76,6 +76,10 @@ _Noreturn void conf_fail_eq(const char *file, int line, const char *what, long l
 /* conf_sim.c: the backend's parameter, and virtual time. */
 void conf_setup(void);
 void conf_teardown(void);
+/* conf_raw.c: peers without a transport of their own. */
+int conf_raw_progress(void);
+bool conf_raw_idle(void);
+bool conf_raw_open(void);
 void conf_sim_step(struct node **nodes, uint32_t count, uint64_t until);
 
 void node_open(struct node *n, const struct node_opts *o);
@@ -106,6 +110,7 @@ void test_reads(void);	 /* conf_reads.c */
 void test_msgs(void);	 /* conf_msgs.c */
 void test_hostile(void); /* conf_hostile.c: keys, versions, nonsense, keys of regions */
 void test_ends(void);	 /* conf_ends.c: closing, dying, silence, reconnecting */
+void conf_serve(void);	 /* the other process of it */
 void test_crash(void);	 /* conf_crash.c: real processes, really killed */
 
 #endif

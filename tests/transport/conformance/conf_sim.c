@@ -56,5 +56,7 @@ void conf_sim_step(struct node **nodes, uint32_t count, uint64_t until)
 			return;
 		t = swi_min_u64(t, swi_tp_deadline_ns(nodes[i]->tp));
 	}
+	if (!conf_raw_idle())
+		return;
 	swi_simnet_advance(net, swi_max_u64(t, swi_simnet_now(net)));
 }
