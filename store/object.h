@@ -29,6 +29,8 @@ struct swi_lc_opts {
 	void *ring_ctx;
 	/* Waits until shm->wake != seen or timeout: futex; NULL in the simulator (try_ calls only). Returns SWARM_ENODAEMON when the node is gone. */
 	int (*wait)(void *ctx, struct swi_client_shm *shm, uint32_t seen, uint64_t timeout_ns);
+	/* Wakes every other thread of this process that is inside wait(); NULL in the simulator. */
+	void (*wake_others)(void *ctx, struct swi_client_shm *shm);
 	void *wait_ctx;
 	/* Unsolicited messages of the layer above (type >= SWI_L_UPPER), on whichever thread pumps. */
 	void (*upper)(void *ctx, const struct swi_msg *msg);
@@ -80,6 +82,8 @@ int swi_lc_create_object(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, 
 int swi_lc_seal(struct swi_lc *lc, struct swarm_buf *buf);
 void swi_lc_abort(struct swi_lc *lc, struct swarm_buf *buf);
 int swi_lc_contains(struct swi_lc *lc, struct swarm_ref ref);
+/* Hides the object from every process at once and tells the node. */
+int swi_lc_delete(struct swi_lc *lc, struct swarm_ref ref);
 
 /* ---- the real attachment (attach.c) ---- */
 /* Joins the node at @dir with a role (0 = plain store client; others are the layer above's). */
@@ -87,5 +91,7 @@ int swi_store_attach(const char *dir, uint32_t role,
 		     void (*upper)(void *ctx, const struct swi_msg *msg), void *upper_ctx,
 		     struct swarm_store **out, char *why, size_t why_len);
 struct swi_lc *swi_store_lc(struct swarm_store *store);
+/* Any status that the node has ("store", or the layer above's); the caller frees it. */
+int swi_store_status(struct swarm_store *store, const char *what, char **out_json);
 
 #endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * chunk.c - the room that a process carves its objects from. See lc.h.
+ *
+ * Within a lane the header of an object is complete (its generation last) before the next one can be
+ * carved behind it: so the headers in a chunk form a chain that the node core can walk when
+ * this process is dead. Several lanes keep threads apart; a lane costs a chunk only once it is used.
+ */
+#include "store/lc.h"
+
+void swi_chunks_init(struct swi_lc *lc)
+{
+	for (uint32_t i = 0; i < SWI_LC_LANES; i++)
+		pthread_mutex_init(&lc->lane[i].lock, NULL);
+	pthread_mutex_init(&lc->spare_lock, NULL);
+	swi_list_init(&lc->spare);
+	swi_list_init(&lc->large);
+	swi_list_init(&lc->chunks);
+}
+
+void swi_chunks_fini(struct swi_lc *lc)
+{
+	while (!swi_list_empty(&lc->chunks)) { /* also those of buffers that are still open */
+		struct swi_chunk *c = swi_list_first(&lc->chunks, struct swi_chunk, all);
+
+		swi_list_del(&c->all);
+		free(c);
+	}
+	for (uint32_t i = 0; i < SWI_LC_LANES; i++)
+		pthread_mutex_destroy(&lc->lane[i].lock);
+	pthread_mutex_destroy(&lc->spare_lock);
+}
+
+void swi_chunk_put(struct swi_lc *lc, struct swi_chunk *c)
+{
+	uint8_t buf[16];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	swi_wr_u64(&w, c->offset);
+	swi_wr_u64(&w, c->pos);
+	/* Nobody waits for it: no doorbell. When the ring is full, ask the node to look. */
+	if (swi_lc_try_post_quiet(lc, SWI_L_CHUNK_DONE, buf, w.len) == -EAGAIN)
+		(void)!swi_lc_post(lc, SWI_L_CHUNK_DONE, buf, w.len, NULL);
+	pthread_mutex_lock(&lc->spare_lock);
+	swi_list_del(&c->all);
+	pthread_mutex_unlock(&lc->spare_lock);
+	free(c);
+}
+
+void swi_lc_want_chunk(struct swi_lc *lc, uint64_t len, uint64_t *out_bytes, bool *out_large)
+{
+	const uint64_t ext = swi_extent_bytes(len);
+
+	*out_large = ext >= SWI_LARGE_MIN;
+	*out_bytes = *out_large ? ext
+				: swi_max_u64(lc->index.head->chunk_bytes,
+					      swi_align_up(ext, SWI_PAGE));
+}
+
+void swi_lc_grant(struct swi_lc *lc, uint64_t offset, uint64_t bytes, uint32_t gen, bool large)
+{
+	struct swi_chunk *c = calloc(1, sizeof(*c));
+	uint8_t buf[16];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	if (!c || offset > lc->arena_bytes || bytes > lc->arena_bytes - offset) {
+		free(c); /* no memory for the record: back with it */
+		swi_wr_u64(&w, offset);
+		swi_wr_u64(&w, 0);
+		swi_lc_try_post(lc, SWI_L_CHUNK_DONE, buf, w.len, NULL);
+		return;
+	}
+	c->offset = offset;
+	c->bytes = bytes;
+	c->gen = gen;
+	c->large = large;
+	atomic_init(&c->refs, 1);
+	pthread_mutex_lock(&lc->spare_lock);
+	swi_list_push_back(large ? &lc->large : &lc->spare, &c->link);
+	swi_list_push_back(&lc->chunks, &c->all);
+	pthread_mutex_unlock(&lc->spare_lock);
+}
+
+static struct swi_chunk *take_spare(struct swi_lc *lc, struct swi_list *from, uint64_t bytes,
+				    bool exact)
+{
+	struct swi_chunk *c = NULL;
+
+	pthread_mutex_lock(&lc->spare_lock);
+	swi_list_for_each(it, from)
+	{
+		struct swi_chunk *s = swi_list_entry(it, struct swi_chunk, link);
+
+		if (exact ? s->bytes == bytes : s->bytes >= bytes) {
+			swi_list_del(&s->link);
+			c = s;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&lc->spare_lock);
+	return c;
+}
+
+static void write_head(struct swi_lc *lc, const struct swi_chunk *c, uint64_t offset,
+		       const struct swi_object_head *head)
+{
+	struct swi_object_head *h = (void *)(lc->arena + offset);
+
+	__atomic_store_n(&h->gen, 0, __ATOMIC_RELAXED);
+	h->magic = SWI_OBJ_MAGIC;
+	atomic_store_explicit(&h->state, SWI_OBJ_WRITING, memory_order_relaxed);
+	atomic_store_explicit(&h->touch,
+			      (uint16_t)atomic_load_explicit(&lc->index.head->tick,
+							     memory_order_relaxed),
+			      memory_order_relaxed);
+	h->oid[0] = head->oid[0];
+	h->oid[1] = head->oid[1];
+	h->home = head->home;
+	h->epoch = lc->index.head->boot_epoch;
+	h->len = head->len;
+	atomic_store_explicit(&h->digest, 0, memory_order_relaxed);
+	h->flags = head->flags;
+	h->crc = 0;
+	/* From here on the chain has this link. Partner: grant_end() in grant.c. */
+	__atomic_store_n(&h->gen, c->gen, __ATOMIC_RELEASE);
+}
+
+static int carve_large(struct swi_lc *lc, uint64_t bytes, struct swi_object_head *head,
+		       struct swi_chunk **out_chunk, uint64_t *out_offset)
+{
+	struct swi_chunk *c = take_spare(lc, &lc->large, bytes, true);
+
+	if (!c)
+		return -EAGAIN;
+	write_head(lc, c, c->offset, head);
+	c->pos = bytes;
+	*out_chunk = c; /* its one reference is the buffer's */
+	*out_offset = c->offset;
+	return 0;
+}
+
+static struct swi_lane *lock_lane(struct swi_lc *lc)
+{
+	for (uint32_t i = 0; i < SWI_LC_LANES; i++)
+		if (!pthread_mutex_trylock(&lc->lane[i].lock))
+			return &lc->lane[i];
+	pthread_mutex_lock(&lc->lane[0].lock);
+	return &lc->lane[0];
+}
+
+int swi_chunk_carve(struct swi_lc *lc, uint64_t bytes, struct swi_object_head *head,
+		    struct swi_chunk **out_chunk, uint64_t *out_offset)
+{
+	struct swi_chunk *c, *full = NULL;
+
+	if (bytes >= SWI_LARGE_MIN)
+		return carve_large(lc, bytes, head, out_chunk, out_offset);
+	struct swi_lane *lane = lock_lane(lc);
+
+	if (SWI_UNLIKELY(!lane->cur || lane->cur->bytes - lane->cur->pos < bytes)) {
+		c = take_spare(lc, &lc->spare, bytes, false);
+		if (!c) {
+			pthread_mutex_unlock(&lane->lock);
+			return -EAGAIN;
+		}
+		full = lane->cur;
+		lane->cur = c;
+	}
+	c = lane->cur;
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	*out_offset = c->offset + c->pos;
+	write_head(lc, c, *out_offset, head);
+	c->pos += bytes;
+	pthread_mutex_unlock(&lane->lock);
+	*out_chunk = c;
+	if (full)
+		swi_chunk_put(lc, full);
+	return 0;
+}

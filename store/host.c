@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * host.c - see host.h: the memory of a node, and the loop that runs its core. One thread.
+ *
+ * Sleeping: the loop announces it (head->sleeping = 1), fences, looks into every request ring and at the
+ * network once more, and only then waits; a client pushes, fences, reads sleeping, and writes the
+ * eventfd if it is set. So one of the two always sees the other.
+ */
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "store/host_internal.h"
+#include "store/index.h"
+#include "store/snode_internal.h"
+
+#define IDLE_SPINS 64u	/* steps without an event before the loop sleeps */
+#define BUSY_POLL  256u /* steps with events before it looks at the descriptors */
+#define EVENTS	   64
+
+int swi_default_dir(char *buf, size_t len)
+{
+	const char *dir = getenv("SWARM_DIR");
+	const char *run = getenv("XDG_RUNTIME_DIR");
+	int n;
+
+	if (dir && dir[0])
+		n = snprintf(buf, len, "%s", dir);
+	else if (run && run[0])
+		n = snprintf(buf, len, "%s/swarm", run);
+	else
+		n = snprintf(buf, len, "/tmp/swarm-%u", (unsigned)geteuid());
+	return n < 0 || (size_t)n >= len ? -ENAMETOOLONG : 0;
+}
+
+/* ---- descriptors ---- */
+
+static struct swi_watched *watched_find(struct swi_host *h, int fd)
+{
+	swi_list_for_each(it, &h->watched)
+	{
+		struct swi_watched *w = swi_list_entry(it, struct swi_watched, link);
+
+		if (w->fd == fd)
+			return w;
+	}
+	return NULL;
+}
+
+int swi_host_add_fd(struct swi_host *h, int fd, uint32_t epoll_events,
+		    void (*cb)(void *ctx, uint32_t events), void *ctx)
+{
+	struct swi_watched *w = calloc(1, sizeof(*w));
+	struct epoll_event ev = {.events = epoll_events, .data.ptr = w};
+
+	if (!w)
+		return -ENOMEM;
+	if (epoll_ctl(h->epoll, EPOLL_CTL_ADD, fd, &ev)) {
+		free(w);
+		return -errno;
+	}
+	w->fd = fd;
+	w->cb = cb;
+	w->ctx = ctx;
+	swi_list_push_back(&h->watched, &w->link);
+	return 0;
+}
+
+void swi_host_del_fd(struct swi_host *h, int fd)
+{
+	struct swi_watched *w = watched_find(h, fd);
+
+	if (!w)
+		return;
+	epoll_ctl(h->epoll, EPOLL_CTL_DEL, fd, NULL);
+	w->gone = true; /* this round's events may still name it */
+	swi_list_del(&w->link);
+	swi_list_push_back(&h->dead, &w->link);
+}
+
+static void bury(struct swi_list *l)
+{
+	while (!swi_list_empty(l)) {
+		struct swi_watched *w = swi_list_first(l, struct swi_watched, link);
+
+		swi_list_del(&w->link);
+		free(w);
+	}
+}
+
+static void on_bell(void *ctx SWI_UNUSED, uint32_t events SWI_UNUSED)
+{
+	/* edge-triggered and never read: its one use is to end the wait */
+}
+
+/* ---- life ---- */
+
+static void ring_client(struct swi_doorbell *db SWI_UNUSED, struct swi_client_shm *shm)
+{
+	atomic_fetch_add(&shm->wake, 1); /* partner: swi_futex_wait() */
+	if (atomic_load(&shm->sleeping))
+		swi_futex_wake(shm);
+}
+
+static int make_memory(struct swi_host *h, const struct swi_host_opts *o, uint64_t epoch, char *why,
+		       size_t why_len)
+{
+	const uint64_t arena = swi_align_up(o->arena_bytes ? o->arena_bytes : MIB(256), SWI_PAGE);
+	const uint64_t objects =
+	    o->objects_max ? o->objects_max : swi_max_u64(arena / KIB(4), 65536);
+	int rc = swi_mem_create("arena", arena, o->huge_pages, &h->arena, why, why_len);
+
+	if (!rc)
+		rc = swi_mem_create("index", swi_index_bytes(objects), false, &h->index, why, why_len);
+	if (rc)
+		return rc;
+	h->head = h->index.addr;
+	swi_index_format(h->head, arena, objects, epoch);
+	return 0;
+}
+
+static int make_core(struct swi_host *h, const struct swi_host_opts *o, uint64_t epoch, char *why,
+		     size_t why_len)
+{
+	struct swi_snode_opts so = {
+	    .env = h->env,
+	    .log = &h->log,
+	    .arena = h->arena.addr,
+	    .arena_bytes = h->arena.bytes,
+	    .shm = h->head,
+	    .tp = o->tp,
+	    .disks = h->disks,
+	    .disk_count = h->disk_count,
+	    .spill_bytes = o->spill_bytes,
+	    .segment_bytes = o->segment_bytes,
+	    .spill_keep = o->spill_keep,
+	    .node = o->node,
+	    .epoch = epoch,
+	};
+
+	return swi_snode_create(&so, &h->sn, why, why_len);
+}
+
+static int make_loop(struct swi_host *h)
+{
+	h->epoll = epoll_create1(EPOLL_CLOEXEC);
+	h->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (h->epoll < 0 || h->bell < 0)
+		return -errno;
+	return swi_host_add_fd(h, h->bell, EPOLLIN | EPOLLET, on_bell, h);
+}
+
+int swi_host_create(const struct swi_host_opts *opts, struct swi_host **out, char *why, size_t why_len)
+{
+	struct swi_host *h = calloc(1, sizeof(*h));
+	uint64_t epoch;
+	int rc = 0;
+
+	if (!h)
+		return -ENOMEM;
+	if (why_len)
+		why[0] = '\0';
+	h->env = swi_env_real();
+	h->epoll = h->bell = h->listener = h->lock = h->arena.fd = h->index.fd = -1;
+	h->doorbell.ring = ring_client;
+	swi_list_init(&h->watched);
+	swi_list_init(&h->dead);
+	swi_list_init(&h->clients);
+	swi_log_init(&h->log, opts->log_name ? opts->log_name : "store");
+	do
+		epoch = swi_rand(h->env);
+	while (!epoch);
+	if (opts->dir && snprintf(h->dir, sizeof(h->dir), "%s", opts->dir) >= (int)sizeof(h->dir) - 64)
+		rc = -ENAMETOOLONG;
+	if (!rc)
+		rc = make_loop(h);
+	if (!rc && h->dir[0]) /* first: a second store in one directory fails before it takes memory */
+		rc = swi_host_listen(h, why, why_len);
+	if (!rc)
+		rc = make_memory(h, opts, epoch, why, why_len);
+	if (!rc)
+		rc = make_core(h, opts, epoch, why, why_len);
+	if (rc) {
+		if (why_len && !why[0])
+			snprintf(why, why_len, "the store cannot start: %s", swarm_strerror(rc));
+		swi_host_destroy(h);
+		return rc;
+	}
+	*out = h;
+	return 0;
+}
+
+void swi_host_destroy(struct swi_host *h)
+{
+	if (!h)
+		return;
+	swi_host_clients_fini(h);
+	swi_snode_destroy(h->sn);
+	for (uint32_t i = 0; i < h->disk_count; i++)
+		h->disks[i]->ops->destroy(h->disks[i]);
+	free(h->disks);
+	bury(&h->watched);
+	bury(&h->dead);
+	if (h->bell >= 0)
+		close(h->bell);
+	if (h->epoll >= 0)
+		close(h->epoll);
+	swi_mem_fini(&h->index);
+	swi_mem_fini(&h->arena);
+	free(h);
+}
+
+struct swi_snode *swi_host_snode(struct swi_host *h)
+{
+	return h->sn;
+}
+
+const char *swi_host_dir(struct swi_host *h)
+{
+	return h->dir;
+}
+
+void swi_host_set_upper(struct swi_host *h, const struct swi_host_upper *upper)
+{
+	h->upper = *upper;
+}
+
+/* ---- the loop ---- */
+
+static int step(struct swi_host *h)
+{
+	int n = swi_snode_step(h->sn);
+
+	if (h->upper.step)
+		n += h->upper.step(h->upper.ctx);
+	return n + swi_host_clients_step(h, h->sn->now_ns);
+}
+
+static uint64_t deadline(struct swi_host *h)
+{
+	uint64_t d = swi_snode_deadline_ns(h->sn);
+
+	if (h->upper.deadline_ns)
+		d = swi_min_u64(d, h->upper.deadline_ns(h->upper.ctx));
+	return swi_min_u64(d, swi_host_clients_deadline_ns(h));
+}
+
+static int poll_fds(struct swi_host *h, uint64_t timeout_ns)
+{
+	struct epoll_event ev[EVENTS];
+	const struct timespec ts = {.tv_sec = (time_t)swi_min_u64(timeout_ns / NS_PER_S, 3600),
+				    .tv_nsec = (long)(timeout_ns % NS_PER_S)};
+	const int n = epoll_pwait2(h->epoll, ev, EVENTS, &ts, NULL);
+
+	for (int i = 0; i < n; i++) {
+		struct swi_watched *w = ev[i].data.ptr;
+
+		if (!w->gone)
+			w->cb(w->ctx, ev[i].events);
+	}
+	bury(&h->dead);
+	return n < 0 ? 0 : n;
+}
+
+static void sleep_until_needed(struct swi_host *h)
+{
+	const uint64_t d = deadline(h);
+	const uint64_t now = swi_now(h->env);
+
+	if (d <= now)
+		return;
+	atomic_store(&h->head->sleeping, 1);
+	atomic_thread_fence(memory_order_seq_cst); /* partner: ring_doorbell() in call.c */
+	if (!swi_clients_ready(h->sn) && !atomic_load(&h->stop) &&
+	    (!swi_snode_tp(h->sn) || swi_tp_arm(swi_snode_tp(h->sn))))
+		poll_fds(h, d - now);
+	atomic_store(&h->head->sleeping, 0);
+}
+
+int swi_host_run(struct swi_host *h)
+{
+	uint32_t idle = 0, busy = 0;
+
+	while (!atomic_load(&h->stop)) {
+		if (step(h)) {
+			idle = 0;
+			if (++busy % BUSY_POLL == 0)
+				poll_fds(h, 0);
+		} else if (++idle >= IDLE_SPINS) {
+			sleep_until_needed(h);
+			idle = 0;
+		}
+	}
+	return 0;
+}
+
+void swi_host_stop(struct swi_host *h)
+{
+	const uint64_t one = 1;
+
+	atomic_store(&h->stop, true);
+	(void)!write(h->bell, &one, sizeof(one));
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * host_internal.h - the inside of a host: host.c (memory, loop), host_clients.c (who attaches, who is gone).
+ */
+#ifndef SWI_HOST_INTERNAL_H
+#define SWI_HOST_INTERNAL_H
+
+#include <sys/epoll.h>
+
+#include "store/hello.h"
+
+struct swi_watched { /* a descriptor in the loop */
+	struct swi_list link;
+	int fd;
+	void (*cb)(void *ctx, uint32_t events);
+	void *ctx;
+	bool gone; /* removed; freed when no event can name it any more */
+};
+
+struct swi_host_client {
+	struct swi_list link;
+	struct swi_host *h;
+	struct swi_mem mem;
+	int sock, pidfd; /* -1 for one inside this process */
+	uint32_t pid;
+	struct swi_client *cl; /* NULL: has not said hello */
+	uint64_t deadline_ns;  /* of the hello */
+};
+
+struct swi_host {
+	char dir[4096]; /* "" = private */
+	struct swi_log log;
+	struct swi_env *env;
+	struct swi_mem arena, index;
+	struct swi_shm_head *head;
+	struct swi_snode *sn;
+	struct swi_host_upper upper;
+	struct swi_doorbell doorbell;
+	int epoll, bell, listener, lock;
+	struct swi_list watched, dead; /* struct swi_watched */
+	struct swi_list clients;       /* struct swi_host_client */
+	_Atomic bool stop;
+	struct swi_disk **disks;
+	uint32_t disk_count;
+};
+
+int swi_host_listen(struct swi_host *h, char *why, size_t why_len);
+void swi_host_clients_fini(struct swi_host *h);
+/* Cuts off those that are condemned or never said hello; number of them. */
+int swi_host_clients_step(struct swi_host *h, uint64_t now_ns);
+uint64_t swi_host_clients_deadline_ns(struct swi_host *h);
+
+#endif

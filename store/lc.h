@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lc.h - the inside of a local client (object.h): call.c (requests and the pump), object.c (get, put),
+ * chunk.c (the room that objects are carved from).
+ *
+ * All locks here are of this process alone: a process that dies with one held stops nobody.
+ */
+#ifndef SWI_LC_H
+#define SWI_LC_H
+
+#include <pthread.h>
+
+#include "store/index.h"
+#include "store/object.h"
+#include "store/pin.h"
+
+#define SWI_LC_LANES   4u
+#define SWI_LC_BUCKETS 64u
+
+/* A grant of ours. Freed, and reported as done, when the last reference goes: the lane's and each open buffer's. */
+struct swi_chunk {
+	struct swi_list link; /* lc->spare or lc->large */
+	struct swi_list all;  /* lc->chunks */
+	uint64_t offset, bytes;
+	uint64_t pos; /* carved so far; the lane's lock */
+	uint32_t gen;
+	bool large;
+	_Atomic uint32_t refs;
+};
+
+struct swi_lane {
+	alignas(SWI_CACHE_LINE) pthread_mutex_t lock;
+	struct swi_chunk *cur;
+};
+
+struct swi_lc {
+	struct swi_lc_opts o;
+	uint8_t *arena;
+	uint64_t arena_bytes;
+	struct swi_index index;
+	struct swi_client_shm *shm;
+
+	alignas(SWI_CACHE_LINE) pthread_mutex_t push_lock; /* the request ring's producer end */
+	struct swi_ring_end req;
+	pthread_mutex_t pump_lock; /* the response ring's consumer end */
+	struct swi_ring_end rsp;
+	pthread_mutex_t call_lock;
+	struct swi_list calls[SWI_LC_BUCKETS]; /* struct swi_call, by req */
+	_Atomic uint64_t next_req;
+	_Atomic uint64_t pumped; /* responses ever handled */
+
+	struct swi_lane lane[SWI_LC_LANES];
+	pthread_mutex_t spare_lock; /* the three lists below */
+	struct swi_list spare; /* chunks that came while another was in use */
+	struct swi_list large; /* large extents not yet used */
+	struct swi_list chunks; /* all of them, by ->all */
+};
+
+/* chunk.c */
+void swi_chunks_init(struct swi_lc *lc);
+void swi_chunks_fini(struct swi_lc *lc);
+/* Room for @bytes with @head written at its start. 0, -EAGAIN: ask for a chunk. */
+int swi_chunk_carve(struct swi_lc *lc, uint64_t bytes, struct swi_object_head *head,
+		    struct swi_chunk **out_chunk, uint64_t *out_offset);
+void swi_chunk_put(struct swi_lc *lc, struct swi_chunk *c);
+
+/* call.c */
+int swi_calls_init(struct swi_lc *lc);
+void swi_calls_fini(struct swi_lc *lc);
+/* As swi_lc_try_post() without ringing the doorbell: the node core reads it when it next looks. */
+int swi_lc_try_post_quiet(struct swi_lc *lc, uint16_t type, const void *body, uint32_t len);
+/*
+ * Posts, waits and hands the answer to @on_reply (on whichever thread pumps). The node keeps to
+ * @timeout_ns itself; some grace later the call is given up. 0: *out_status is the answer's status.
+ */
+int swi_lc_call(struct swi_lc *lc, uint16_t type, const void *body, uint32_t len,
+		uint64_t timeout_ns,
+		void (*on_reply)(struct swi_call *call, int status, struct swi_rd *body), void *owner,
+		int *out_status);
+
+#endif

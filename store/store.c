@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store.c - the public API: opening, attaching, closing, and the object calls. calls.c has those that ask the node.
+ */
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "store/snode_internal.h"
+#include "store/store_internal.h"
+
+static int make_lc(struct swarm_store *st, void (*upper)(void *ctx, const struct swi_msg *msg),
+		   void *upper_ctx)
+{
+	const struct swi_lc_opts o = {
+	    .arena = st->at.arena.addr,
+	    .index = st->at.index.addr,
+	    .shm = st->at.client.addr,
+	    .ring = swi_attach_ring,
+	    .ring_ctx = &st->at,
+	    .wait = swi_attach_wait,
+	    .wake_others = swi_attach_wake_others,
+	    .wait_ctx = &st->at,
+	    .upper = upper,
+	    .upper_ctx = upper_ctx,
+	};
+
+	st->ref_hi = swi_rand(swi_env_real());
+	return swi_lc_create(&o, &st->lc);
+}
+
+static struct swarm_store *store_new(void)
+{
+	struct swarm_store *st = calloc(1, sizeof(*st));
+
+	if (st)
+		st->at = (struct swi_attachment){
+		    .arena.fd = -1, .index.fd = -1, .client.fd = -1, .doorbell = -1, .sock = -1};
+	return st;
+}
+
+int swi_store_attach(const char *dir, uint32_t role,
+		     void (*upper)(void *ctx, const struct swi_msg *msg), void *upper_ctx,
+		     struct swarm_store **out, char *why, size_t why_len)
+{
+	char path[4096], unused[8];
+	struct swarm_store *st;
+	int rc = 0;
+
+	if (!why) {
+		why = unused;
+		why_len = sizeof(unused);
+	}
+	if (!dir) {
+		rc = swi_default_dir(path, sizeof(path));
+		dir = path;
+	}
+	st = store_new();
+	if (!st)
+		return -ENOMEM;
+	if (!rc)
+		rc = swi_attach_dial(dir, role, &st->at, why, why_len);
+	if (!rc)
+		rc = make_lc(st, upper, upper_ctx);
+	if (rc) {
+		swarm_store_close(st);
+		return rc;
+	}
+	*out = st;
+	return 0;
+}
+
+int swarm_store_attach(const char *dir, struct swarm_store **out_store, char *why, size_t why_len)
+{
+	return swi_store_attach(dir, 0, NULL, NULL, out_store, why, why_len);
+}
+
+struct swi_lc *swi_store_lc(struct swarm_store *store)
+{
+	return store->lc;
+}
+
+/* ---- embedded ---- */
+
+static void *run_host(void *arg)
+{
+	swi_host_run(arg);
+	return NULL;
+}
+
+static int host_opts(const struct swarm_store_opts *o, struct swi_host_opts *ho, char *why,
+		     size_t why_len)
+{
+	*ho = (struct swi_host_opts){
+	    .dir = o->dir,
+	    .arena_bytes = o->arena_bytes,
+	    .objects_max = o->objects_max,
+	    .huge_pages = o->flags & SWARM_STORE_HUGE_PAGES,
+	    .spill_bytes = o->spill_bytes,
+	    .node = o->node,
+	    .log_name = "store",
+	};
+	while (!ho->node) /* random, and never 0 */
+		ho->node = (uint32_t)swi_rand(swi_env_real());
+	if (!o->bind)
+		return 0;
+	ho->tp.bind = o->bind;
+	ho->tp.backend = o->transport ? o->transport : "auto";
+	ho->tp.device = o->device;
+	if (!o->key_file) {
+		snprintf(why, why_len, "a store that serves peers needs a cluster key file");
+		return SWARM_EAUTH;
+	}
+	return swi_key_read(o->key_file, ho->tp.key, why, why_len);
+}
+
+static int open_embedded(struct swarm_store *st, const struct swarm_store_opts *o, char *why,
+			 size_t why_len)
+{
+	struct swi_host_opts ho;
+	int rc = host_opts(o, &ho, why, why_len);
+
+	if (rc)
+		return rc;
+	if (o->spill_dir) {
+		ho.spill_dirs = &o->spill_dir;
+		ho.spill_dir_count = 1;
+	}
+	rc = swi_host_create(&ho, &st->host, why, why_len);
+	if (!rc)
+		rc = swi_host_attach_local(st->host, 0, &st->at, why, why_len);
+	if (!rc)
+		rc = make_lc(st, NULL, NULL);
+	if (rc)
+		return rc;
+	if (swi_snode_tp(swi_host_snode(st->host)))
+		snprintf(st->address, sizeof(st->address), "%s",
+			 swi_tp_address(swi_snode_tp(swi_host_snode(st->host))));
+	rc = -pthread_create(&st->thread, NULL, run_host, st->host);
+	st->running = !rc;
+	return rc;
+}
+
+int swarm_store_open(const struct swarm_store_opts *opts, struct swarm_store **out_store, char *why,
+		     size_t why_len)
+{
+	struct swarm_store_opts o = {0};
+	struct swarm_store *st;
+	char unused[8];
+	int rc;
+
+	if (!why) {
+		why = unused;
+		why_len = sizeof(unused);
+	}
+	if (why_len)
+		why[0] = '\0';
+	if (opts && (opts->size < sizeof(uint32_t) * 2 || opts->size > sizeof(o))) {
+		snprintf(why, why_len, "set size to sizeof(struct swarm_store_opts)");
+		return -EINVAL;
+	}
+	if (opts)
+		memcpy(&o, opts, opts->size);
+	if (o.flags & ~SWARM_STORE_HUGE_PAGES) {
+		snprintf(why, why_len, "unknown flags 0x%x", o.flags);
+		return -EINVAL;
+	}
+	st = store_new();
+	if (!st)
+		return -ENOMEM;
+	rc = open_embedded(st, &o, why, why_len);
+	if (rc) {
+		if (why_len && !why[0])
+			snprintf(why, why_len, "the store cannot start: %s", swarm_strerror(rc));
+		swarm_store_close(st);
+		return rc;
+	}
+	*out_store = st;
+	return 0;
+}
+
+void swarm_store_close(struct swarm_store *store)
+{
+	if (!store)
+		return;
+	if (store->running) {
+		swi_host_stop(store->host);
+		pthread_join(store->thread, NULL);
+	}
+	swi_lc_destroy(store->lc);
+	swi_attachment_fini(&store->at); /* the node notices and takes back what was ours */
+	swi_host_destroy(store->host);
+	free(store);
+}
+
+const char *swarm_store_address(struct swarm_store *store)
+{
+	return store->address;
+}
+
+uint32_t swarm_store_node(struct swarm_store *store)
+{
+	return swi_lc_node(store->lc);
+}
+
+/* ---- references ---- */
+
+struct swarm_ref swarm_ref_named(const char *name)
+{
+	const XXH128_hash_t h = XXH3_128bits(name, strlen(name));
+
+	return (struct swarm_ref){.id = {.w = {h.low64, h.high64}}};
+}
+
+struct swarm_ref swarm_ref_key(const uint8_t key[16])
+{
+	struct swarm_ref ref = {0};
+
+	for (uint32_t i = 0; i < 16; i++)
+		ref.id.w[i / 8] |= (uint64_t)key[i] << (8 * (i % 8));
+	return ref;
+}
+
+struct swarm_ref swarm_ref_new(struct swarm_store *store)
+{
+	return (struct swarm_ref){
+	    .id = {.w = {store->ref_hi, atomic_fetch_add_explicit(&store->ref_lo, 1,
+								  memory_order_relaxed) + 1}},
+	    .home = swi_lc_node(store->lc)};
+}
+
+/* ---- objects ---- */
+
+int swarm_store_create(struct swarm_store *store, struct swarm_ref ref, uint64_t len,
+		       uint64_t timeout_ns, struct swarm_buf *out_buf)
+{
+	return swi_lc_create_object(store->lc, ref, len, timeout_ns, out_buf);
+}
+
+int swarm_store_seal(struct swarm_store *store, struct swarm_buf *buf)
+{
+	return swi_lc_seal(store->lc, buf);
+}
+
+void swarm_store_abort(struct swarm_store *store, struct swarm_buf *buf)
+{
+	swi_lc_abort(store->lc, buf);
+}
+
+int swarm_store_put(struct swarm_store *store, struct swarm_ref ref, const void *data, uint64_t len,
+		    uint64_t timeout_ns)
+{
+	struct swarm_buf buf;
+	const int rc = swi_lc_create_object(store->lc, ref, len, timeout_ns, &buf);
+
+	if (rc)
+		return rc;
+	if (len)
+		memcpy(buf.data, data, len);
+	return swi_lc_seal(store->lc, &buf);
+}
+
+int swarm_store_get(struct swarm_store *store, struct swarm_ref ref, uint64_t timeout_ns,
+		    struct swarm_view *out_view)
+{
+	return swi_lc_get(store->lc, ref, timeout_ns, out_view);
+}
+
+void swarm_view_release(struct swarm_store *store, struct swarm_view *view)
+{
+	swi_lc_release(store->lc, view);
+}
+
+int swarm_store_contains(struct swarm_store *store, struct swarm_ref ref)
+{
+	return swi_lc_contains(store->lc, ref);
+}
+
+int swarm_store_delete(struct swarm_store *store, struct swarm_ref ref)
+{
+	return swi_lc_delete(store->lc, ref);
+}
