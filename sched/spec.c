@@ -88,6 +88,9 @@ void swi_resources_decode(struct swi_rd *rd, struct swi_resources *out)
 	r.cpu = amount_decode(rd, mask & RES_CPU, AMOUNT_MAX);
 	r.gpu = amount_decode(rd, mask & RES_GPU, AMOUNT_MAX);
 	r.memory = amount_decode(rd, mask & RES_MEMORY, MEMORY_MAX);
+	/* One encoding for one value: an amount of 0 is told by its absence. */
+	if ((mask & RES_CPU && !r.cpu) || (mask & RES_GPU && !r.gpu) || (mask & RES_MEMORY && !r.memory))
+		rd->bad = true;
 	for (uint32_t i = 0; i < n && !rd->bad; i++) {
 		swi_rd_str(rd, r.custom[i].name, sizeof(r.custom[i].name));
 		r.custom[i].amount = amount_decode(rd, true, AMOUNT_MAX);
