@@ -133,6 +133,7 @@ static int qp_create(struct swi_be_ep *ep)
 static int qp_ready(struct swi_be_ep *ep)
 {
 	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTR};
+	enum ibv_mtu mtu;
 	int mask, err;
 
 	if (rdma_init_qp_attr(ep->id, &attr, &mask) != 0)
@@ -141,6 +142,7 @@ static int qp_ready(struct swi_be_ep *ep)
 	err = ibv_modify_qp(ep->qp, &attr, mask | IBV_QP_MIN_RNR_TIMER);
 	if (err)
 		return swi_verbs_errno(err);
+	mtu = attr.path_mtu;
 	memset(&attr, 0, sizeof(attr));
 	attr.qp_state = IBV_QPS_RTS;
 	if (rdma_init_qp_attr(ep->id, &attr, &mask) != 0)
@@ -149,8 +151,9 @@ static int qp_ready(struct swi_be_ep *ep)
 	if (err)
 		return swi_verbs_errno(err);
 	swi_debug(ep->be->log,
-		  "verbs: reads at once %u, acknowledge timeout 2^%u x 4.096 us, %u retries",
-		  attr.max_rd_atomic, attr.timeout, attr.retry_cnt);
+		  "verbs: reads at once %u, path MTU code %d, acknowledge timeout 2^%u x 4.096 us, "
+		  "%u retries",
+		  attr.max_rd_atomic, mtu, attr.timeout, attr.retry_cnt);
 	ep->read_depth = (uint32_t)swi_min_u64(attr.max_rd_atomic, VERBS_READ_DEPTH);
 	ep->read_free = ep->read_depth ? UINT64_MAX >> (64 - ep->read_depth) : 0;
 	return 0;

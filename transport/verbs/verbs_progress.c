@@ -12,8 +12,8 @@
 
 #include "transport/verbs/verbs.h"
 
-#define QUIET_LIMIT                                                                                \
-	256u /* polls until the connection channel is looked at; an empty one counts 8 */
+/* Polls until the connection channel is looked at all the same; a busy one counts twice. */
+#define QUIET_LIMIT 2048u
 
 static void handle_wc(struct swi_be *be, const struct ibv_wc *wc)
 {
@@ -157,7 +157,7 @@ int swi_verbs_progress(struct swi_be *be, unsigned int budget)
 	n = poll_cq(be, budget);
 	if (SWI_UNLIKELY(n < 0))
 		return n;
-	be->quiet += n ? 1 : 8;
+	be->quiet += n ? 2 : 1;
 	if (SWI_UNLIKELY(look || be->quiet >= QUIET_LIMIT))
 		n += cm_events(be);
 	if (SWI_UNLIKELY(!swi_list_empty(&be->flushing)))
