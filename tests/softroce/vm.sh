@@ -89,7 +89,7 @@ vm_start() {
 	# exec: the process that the caller kills is QEMU itself.
 	exec qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -display none -vga none \
 		-no-reboot -monitor none -serial stdio -kernel "$kernel/vmlinuz" -initrd "$tmp/initrd" \
-		-append "console=ttyS0 quiet panic=-1 softroce.host=$n softroce.dir=$tmp" \
+		-append "console=ttyS0 loglevel=3 panic=-1 softroce.host=$n softroce.dir=$tmp" \
 		-virtfs "local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap" \
 		-virtfs "local,path=$tmp/out,mount_tag=out,security_model=none,multidevs=remap" \
 		"${net[@]}" </dev/null > >(vm_console "$n")

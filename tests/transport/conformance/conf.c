@@ -184,8 +184,8 @@ bool conf_wait_ms(bool (*done)(void *ctx), void *ctx, uint64_t limit_ms)
 
 void conf_wait(bool (*done)(void *ctx), void *ctx)
 {
-	if (!conf_wait_ms(done, ctx, 20000))
-		conf_fail(__FILE__, __LINE__, "nothing came of it within 20 s");
+	if (!conf_wait_ms(done, ctx, 60000)) /* an emulated machine is slow */
+		conf_fail(__FILE__, __LINE__, "nothing came of it within 60 s");
 }
 
 void conf_idle_ms(uint64_t ms)
