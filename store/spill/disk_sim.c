@@ -1,0 +1,739 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * disk_sim.c - the simulated disk: see disk_sim.h.
+ *
+ * A file has two images: `now`, what a read sees, and `safe`, what a power failure leaves for
+ * certain. A write goes into `now` and into the list of unsafe writes with a copy of its bytes; a
+ * sync, or too many unsafe bytes (a drive's cache is finite), moves them into `safe`. A crash
+ * throws dice for each unsafe write. Making, growing and removing files is durable at once.
+ * Transfers end in order of their virtual time, then of their number. Single thread.
+ */
+#include "store/spill/disk_sim.h"
+
+#define SECTOR	     512u
+#define UNSAFE_MAX   MIB(64)
+#define FAULTS_MAX   16u
+#define OPS	     3u
+#define PLATTER_NAME 64u
+
+struct page_map {
+	uint8_t **page; /* SWI_DISK_ALIGN each; NULL = zeros */
+	uint64_t count;
+};
+
+struct unsafe_write {
+	struct swi_list link;
+	uint64_t off, len;
+	uint64_t number; /* in the order in which they reached the file */
+	uint8_t bytes[];
+};
+
+struct platter_file {
+	struct swi_list link; /* by name */
+	char name[PLATTER_NAME];
+	uint64_t bytes, punched;
+	struct page_map now, safe;
+	struct swi_list unsafe;
+	uint64_t unsafe_bytes, writes;
+};
+
+struct swi_platter {
+	struct swi_list files;
+	uint64_t capacity;
+	char name[PLATTER_NAME];
+	bool in_use;
+};
+
+struct swi_file {
+	struct sim_disk *s;
+	struct platter_file *pf;
+};
+
+struct flight {
+	struct swi_list link; /* by due, then in order of submission */
+	struct swi_dio *dio;
+	uint64_t due;
+	uint64_t cover; /* a sync: the last write that had reached the file when it was submitted */
+	int status;
+	bool flip, second_part;
+};
+
+struct sim_disk {
+	struct swi_disk disk;
+	struct swi_platter *p;
+	struct swi_env *env;
+	struct swi_disk_sim_opts opts;
+	uint64_t rng, busy_until;
+	uint64_t counts[OPS];
+	struct swi_sim_fault faults[FAULTS_MAX];
+	uint64_t struck[FAULTS_MAX]; /* transfers seen by each fault */
+	size_t fault_count;
+	struct swi_list flights;
+	uint32_t open_files;
+	bool dead;
+};
+
+static struct sim_disk *sim_of(struct swi_disk *d)
+{
+	return swi_container_of(d, struct sim_disk, disk);
+}
+
+/* ---- page maps ---- */
+static int map_resize(struct page_map *m, uint64_t bytes)
+{
+	const uint64_t count = swi_align_up(bytes, SWI_DISK_ALIGN) / SWI_DISK_ALIGN;
+	uint8_t **page;
+
+	for (uint64_t i = count; i < m->count; i++)
+		free(m->page[i]);
+	page = realloc(m->page, swi_max_u64(count, 1) * sizeof(*page));
+	if (!page)
+		return -ENOMEM;
+	for (uint64_t i = m->count; i < count; i++)
+		page[i] = NULL;
+	m->page = page;
+	m->count = count;
+	return 0;
+}
+
+static void map_fini(struct page_map *m)
+{
+	for (uint64_t i = 0; i < m->count; i++)
+		free(m->page[i]);
+	free(m->page);
+	*m = (struct page_map){0};
+}
+
+static void map_read(const struct page_map *m, uint64_t off, uint8_t *buf, uint64_t len)
+{
+	while (len) {
+		const uint64_t in = off % SWI_DISK_ALIGN;
+		const uint64_t n = swi_min_u64(len, SWI_DISK_ALIGN - in);
+		const uint8_t *page = m->page[off / SWI_DISK_ALIGN];
+
+		if (page)
+			memcpy(buf, page + in, n);
+		else
+			memset(buf, 0, n);
+		off += n;
+		buf += n;
+		len -= n;
+	}
+}
+
+static void map_write(struct page_map *m, uint64_t off, const uint8_t *buf, uint64_t len)
+{
+	while (len) {
+		const uint64_t in = off % SWI_DISK_ALIGN;
+		const uint64_t n = swi_min_u64(len, SWI_DISK_ALIGN - in);
+		uint8_t **page = &m->page[off / SWI_DISK_ALIGN];
+
+		if (!*page)
+			*page = calloc(1, SWI_DISK_ALIGN);
+		SWI_BUG_ON(!*page); /* the simulator needs its memory */
+		memcpy(*page + in, buf, n);
+		off += n;
+		buf += n;
+		len -= n;
+	}
+}
+
+static void map_punch(struct page_map *m, uint64_t off, uint64_t len)
+{
+	for (uint64_t i = off / SWI_DISK_ALIGN; i < (off + len) / SWI_DISK_ALIGN; i++) {
+		free(m->page[i]);
+		m->page[i] = NULL;
+	}
+}
+
+/* ---- files of a platter ---- */
+static struct platter_file *file_find(struct swi_platter *p, const char *name)
+{
+	swi_list_for_each(it, &p->files) {
+		struct platter_file *pf = swi_list_entry(it, struct platter_file, link);
+
+		if (!strcmp(pf->name, name))
+			return pf;
+	}
+	return NULL;
+}
+
+static uint64_t used_bytes(const struct swi_platter *p)
+{
+	uint64_t sum = 0;
+
+	swi_list_for_each(it, &p->files) {
+		const struct platter_file *pf = swi_list_entry(it, struct platter_file, link);
+
+		sum += pf->bytes - pf->punched;
+	}
+	return sum;
+}
+
+static int file_resize(struct platter_file *pf, uint64_t bytes)
+{
+	int rc = map_resize(&pf->now, bytes);
+
+	if (!rc)
+		rc = map_resize(&pf->safe, bytes);
+	if (!rc)
+		pf->bytes = bytes;
+	return rc;
+}
+
+static struct platter_file *file_new(struct swi_platter *p, const char *name)
+{
+	struct platter_file *pf = calloc(1, sizeof(*pf));
+	struct swi_list *at = &p->files;
+
+	if (!pf)
+		return NULL;
+	snprintf(pf->name, sizeof(pf->name), "%s", name);
+	swi_list_init(&pf->unsafe);
+	swi_list_for_each(it, &p->files) {
+		if (strcmp(swi_list_entry(it, struct platter_file, link)->name, name) > 0) {
+			at = it;
+			break;
+		}
+	}
+	swi_list_insert(at, &pf->link);
+	return pf;
+}
+
+/* Unsafe writes up to number @upto become safe, oldest first. */
+static void make_safe(struct platter_file *pf, uint64_t upto)
+{
+	swi_list_for_each_safe(it, &pf->unsafe) {
+		struct unsafe_write *w = swi_list_entry(it, struct unsafe_write, link);
+
+		if (w->number > upto)
+			continue;
+		map_write(&pf->safe, w->off, w->bytes, w->len);
+		pf->unsafe_bytes -= w->len;
+		swi_list_del(&w->link);
+		free(w);
+	}
+}
+
+static void file_free(struct platter_file *pf)
+{
+	make_safe(pf, UINT64_MAX);
+	map_fini(&pf->now);
+	map_fini(&pf->safe);
+	swi_list_del(&pf->link);
+	free(pf);
+}
+
+static void file_write(struct platter_file *pf, uint64_t off, const uint8_t *buf, uint64_t len)
+{
+	struct unsafe_write *w = malloc(sizeof(*w) + len);
+
+	SWI_BUG_ON(!w);
+	w->off = off;
+	w->len = len;
+	w->number = ++pf->writes;
+	memcpy(w->bytes, buf, len);
+	map_write(&pf->now, off, buf, len);
+	swi_list_push_back(&pf->unsafe, &w->link);
+	pf->unsafe_bytes += len;
+	while (pf->unsafe_bytes > UNSAFE_MAX)
+		make_safe(pf, swi_list_first(&pf->unsafe, struct unsafe_write, link)->number);
+}
+
+static void file_crash(struct platter_file *pf, uint64_t *rng)
+{
+	swi_list_for_each_safe(it, &pf->unsafe) {
+		struct unsafe_write *w = swi_list_entry(it, struct unsafe_write, link);
+		const uint64_t dice = swi_splitmix64(rng);
+		uint64_t keep = 0; /* half are lost */
+
+		if (dice % 4 == 0)
+			keep = w->len;
+		else if (dice % 4 == 1)
+			keep = (dice >> 8) % (w->len / SECTOR + 1) * SECTOR;
+		map_write(&pf->safe, w->off, w->bytes, keep);
+		swi_list_del(&w->link);
+		free(w);
+	}
+	pf->unsafe_bytes = 0;
+	for (uint64_t i = 0; i < pf->now.count; i++) {
+		free(pf->now.page[i]);
+		pf->now.page[i] = NULL;
+		if (pf->safe.page[i])
+			map_write(&pf->now, i * SWI_DISK_ALIGN, pf->safe.page[i], SWI_DISK_ALIGN);
+	}
+}
+
+/* ---- the platter's own face ---- */
+struct swi_platter *swi_platter_create(uint64_t capacity, const char *name)
+{
+	struct swi_platter *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	swi_list_init(&p->files);
+	p->capacity = capacity;
+	snprintf(p->name, sizeof(p->name), "%s", name);
+	return p;
+}
+
+void swi_platter_destroy(struct swi_platter *p)
+{
+	if (!p)
+		return;
+	SWI_BUG_ON(p->in_use);
+	while (!swi_list_empty(&p->files))
+		file_free(swi_list_first(&p->files, struct platter_file, link));
+	free(p);
+}
+
+int swi_platter_read(struct swi_platter *p, const char *name, uint64_t off, void *buf, uint64_t len)
+{
+	const struct platter_file *pf = file_find(p, name);
+
+	if (!pf)
+		return -ENOENT;
+	if (off > pf->bytes || len > pf->bytes - off)
+		return -EINVAL;
+	map_read(&pf->now, off, buf, len);
+	return 0;
+}
+
+int swi_platter_write(struct swi_platter *p, const char *name, uint64_t off, const void *buf,
+		      uint64_t len)
+{
+	struct platter_file *pf = file_find(p, name);
+	int rc = 0;
+
+	if (!pf)
+		pf = file_new(p, name);
+	if (!pf)
+		return -ENOMEM;
+	if (off + len > pf->bytes)
+		rc = file_resize(pf, off + len);
+	if (rc)
+		return rc;
+	map_write(&pf->now, off, buf, len);
+	map_write(&pf->safe, off, buf, len);
+	return 0;
+}
+
+int swi_platter_truncate(struct swi_platter *p, const char *name, uint64_t bytes)
+{
+	struct platter_file *pf = file_find(p, name);
+
+	if (!pf)
+		return -ENOENT;
+	make_safe(pf, UINT64_MAX);
+	pf->punched = 0;
+	return file_resize(pf, bytes);
+}
+
+int swi_platter_each(struct swi_platter *p, void (*each)(void *ctx, const char *name), void *ctx)
+{
+	swi_list_for_each_safe(it, &p->files)
+		each(ctx, swi_list_entry(it, struct platter_file, link)->name);
+	return 0;
+}
+
+void swi_platter_set_capacity(struct swi_platter *p, uint64_t capacity)
+{
+	p->capacity = capacity;
+}
+
+/* ---- control calls ---- */
+static int sim_open(struct swi_disk *d, const char *name, bool create, uint64_t bytes,
+		    struct swi_file **out_file)
+{
+	struct sim_disk *s = sim_of(d);
+	struct platter_file *pf = file_find(s->p, name);
+	struct swi_file *f;
+	int rc = 0;
+
+	if (s->dead || strlen(name) >= PLATTER_NAME)
+		return -EIO;
+	if (create ? pf != NULL : pf == NULL)
+		return create ? -EEXIST : -ENOENT;
+	if (bytes && used_bytes(s->p) + (bytes - (pf ? swi_min_u64(bytes, pf->bytes) : 0)) >
+			     s->p->capacity)
+		return -ENOSPC;
+	f = calloc(1, sizeof(*f));
+	if (f && !pf)
+		pf = file_new(s->p, name);
+	if (!f || !pf) {
+		free(f);
+		return -ENOMEM;
+	}
+	if (bytes > pf->bytes)
+		rc = file_resize(pf, bytes);
+	if (rc) {
+		free(f);
+		return rc;
+	}
+	*f = (struct swi_file){.s = s, .pf = pf};
+	s->open_files++;
+	*out_file = f;
+	return 0;
+}
+
+static uint64_t sim_file_bytes(struct swi_file *f)
+{
+	return f->pf->bytes;
+}
+
+static void sim_close(struct swi_file *f)
+{
+	f->s->open_files--;
+	free(f);
+}
+
+static int sim_unlink(struct swi_disk *d, const char *name)
+{
+	struct platter_file *pf = file_find(sim_of(d)->p, name);
+
+	if (sim_of(d)->dead)
+		return -EIO;
+	if (!pf)
+		return -ENOENT;
+	file_free(pf);
+	return 0;
+}
+
+static uint64_t holes(const struct platter_file *pf, uint64_t off, uint64_t len)
+{
+	uint64_t n = 0;
+
+	for (uint64_t i = off / SWI_DISK_ALIGN; i < (off + len) / SWI_DISK_ALIGN; i++)
+		n += pf->now.page[i] == NULL;
+	return n * SWI_DISK_ALIGN;
+}
+
+static int sim_punch(struct swi_file *f, uint64_t off, uint64_t len)
+{
+	struct platter_file *pf = f->pf;
+
+	if (f->s->dead)
+		return -EIO;
+	if (f->s->opts.no_punch)
+		return -EOPNOTSUPP;
+	if (off % SWI_DISK_ALIGN || len % SWI_DISK_ALIGN || off > pf->bytes || len > pf->bytes - off)
+		return -EINVAL;
+	make_safe(pf, UINT64_MAX);
+	pf->punched += len - swi_min_u64(holes(pf, off, len), pf->punched);
+	map_punch(&pf->now, off, len);
+	map_punch(&pf->safe, off, len);
+	pf->punched = swi_min_u64(pf->punched, pf->bytes);
+	return 0;
+}
+
+static int sim_list(struct swi_disk *d, void (*each)(void *ctx, const char *name), void *ctx)
+{
+	return sim_of(d)->dead ? -EIO : swi_platter_each(sim_of(d)->p, each, ctx);
+}
+
+static int sim_space(struct swi_disk *d, uint64_t *out_free, uint64_t *out_total)
+{
+	const struct sim_disk *s = sim_of(d);
+	const uint64_t used = used_bytes(s->p);
+
+	if (s->dead)
+		return -EIO;
+	*out_total = s->p->capacity;
+	*out_free = s->p->capacity > used ? s->p->capacity - used : 0;
+	return 0;
+}
+
+static int sim_register_memory(struct swi_disk *d SWI_UNUSED, void *addr SWI_UNUSED,
+			       uint64_t len SWI_UNUSED)
+{
+	return 0;
+}
+
+/* ---- transfers ---- */
+static void flight_insert(struct sim_disk *s, struct flight *fl)
+{
+	struct swi_list *at = &s->flights;
+
+	while (at->prev != &s->flights &&
+	       swi_list_entry(at->prev, struct flight, link)->due > fl->due)
+		at = at->prev;
+	swi_list_insert(at, &fl->link);
+}
+
+static void strike(struct sim_disk *s, struct flight *fl)
+{
+	for (size_t i = 0; i < s->fault_count; i++) {
+		const struct swi_sim_fault *f = &s->faults[i];
+		uint64_t n;
+
+		if (f->op != fl->dio->op)
+			continue;
+		n = s->struck[i]++;
+		if (n < f->after || n - f->after >= f->count)
+			continue;
+		if (f->kind == SWI_SIM_EIO)
+			fl->status = -EIO;
+		else if (f->kind == SWI_SIM_ENOSPC)
+			fl->status = -ENOSPC;
+		else if (f->kind == SWI_SIM_SHORT)
+			fl->second_part = true;
+		else if (f->kind == SWI_SIM_FLIP)
+			fl->flip = true;
+		else
+			fl->due += f->arg;
+	}
+}
+
+static int sim_submit(struct swi_disk *d, struct swi_dio *dio)
+{
+	struct sim_disk *s = sim_of(d);
+	const uint64_t now = swi_now(s->env);
+	struct flight *fl;
+
+	if (dio->op != SWI_DIO_SYNC &&
+	    (((uintptr_t)dio->buf | dio->off | dio->len) % SWI_DISK_ALIGN || !dio->len ||
+	     dio->len > GIB(1)))
+		return -EINVAL;
+	fl = calloc(1, sizeof(*fl));
+	if (!fl)
+		return -ENOMEM;
+	s->counts[dio->op]++;
+	fl->dio = dio;
+	fl->cover = dio->file->pf->writes;
+	fl->status = s->dead ? -EIO : 0;
+	s->busy_until = swi_max_u64(s->busy_until, now) +
+			(dio->op == SWI_DIO_SYNC ? 0
+						 : dio->len * NS_PER_S / s->opts.bytes_per_second);
+	fl->due = s->busy_until + s->opts.latency_ns +
+		  swi_splitmix64(&s->rng) % (s->opts.latency_ns / 2 + 1);
+	strike(s, fl);
+	flight_insert(s, fl);
+	return 0;
+}
+
+static void flip_bit(struct sim_disk *s, uint8_t *p, uint64_t len)
+{
+	const uint64_t bit = swi_splitmix64(&s->rng) % (len * 8);
+
+	p[bit / 8] ^= (uint8_t)(1u << bit % 8);
+}
+
+/* Moves the bytes [from, to) of the transfer. */
+static void move_bytes(struct sim_disk *s, struct flight *fl, uint64_t from, uint64_t to)
+{
+	struct swi_dio *dio = fl->dio;
+	struct platter_file *pf = dio->file->pf;
+	uint8_t *p = (uint8_t *)dio->buf + from;
+
+	if (dio->op == SWI_DIO_READ) {
+		map_read(&pf->now, dio->off + from, p, to - from);
+		if (fl->flip)
+			flip_bit(s, p, to - from);
+		return;
+	}
+	file_write(pf, dio->off + from, p, to - from);
+	if (fl->flip) { /* on the medium; the caller's memory stays as it is */
+		const uint64_t at = dio->off + from + swi_splitmix64(&s->rng) % (to - from);
+		uint8_t byte;
+
+		map_read(&pf->now, at, &byte, 1);
+		byte ^= (uint8_t)(1u << swi_splitmix64(&s->rng) % 8);
+		map_write(&pf->now, at, &byte, 1);
+	}
+}
+
+static void land(struct sim_disk *s, struct flight *fl)
+{
+	struct swi_dio *dio = fl->dio;
+	const struct platter_file *pf = dio->file->pf;
+	const uint64_t half = swi_align_down(dio->len / 2, SWI_DISK_ALIGN);
+
+	if (dio->op == SWI_DIO_SYNC) {
+		make_safe(dio->file->pf, fl->cover);
+	} else if (dio->off > pf->bytes || dio->len > pf->bytes - dio->off) {
+		fl->status = -EIO; /* past the end of the file */
+	} else if (fl->second_part && half) {
+		move_bytes(s, fl, 0, half);
+	} else {
+		move_bytes(s, fl, 0, dio->len);
+	}
+}
+
+static void end_flight(struct sim_disk *s, struct flight *fl)
+{
+	struct swi_dio *dio = fl->dio;
+	const uint64_t half = swi_align_down(dio->len / 2, SWI_DISK_ALIGN);
+
+	swi_list_del(&fl->link);
+	if (s->dead && !fl->status)
+		fl->status = -EIO;
+	if (!fl->status) {
+		land(s, fl);
+		if (!fl->status && fl->second_part && half && dio->op != SWI_DIO_SYNC) {
+			fl->second_part = false;
+			move_bytes(s, fl, half, dio->len);
+		}
+	}
+	dio->status = fl->status;
+	free(fl);
+	dio->cb(dio);
+}
+
+/* A short transfer: its first part arrives, the rest flies on. */
+static bool first_part(struct sim_disk *s, struct flight *fl)
+{
+	const uint64_t half = swi_align_down(fl->dio->len / 2, SWI_DISK_ALIGN);
+
+	if (!fl->second_part || !half || fl->status || s->dead || fl->dio->op == SWI_DIO_SYNC)
+		return false;
+	land(s, fl);
+	fl->second_part = false;
+	if (fl->status)
+		return false;
+	swi_list_del(&fl->link);
+	fl->due += s->opts.latency_ns;
+	flight_insert(s, fl);
+	return true;
+}
+
+static int sim_progress(struct swi_disk *d)
+{
+	struct sim_disk *s = sim_of(d);
+	const uint64_t now = swi_now(s->env);
+	struct flight *fl;
+	int n = 0;
+
+	while ((fl = swi_list_first(&s->flights, struct flight, link)) != NULL && fl->due <= now) {
+		if (first_part(s, fl))
+			continue;
+		end_flight(s, fl);
+		n++;
+	}
+	return n;
+}
+
+static int sim_wait(struct swi_disk *d)
+{
+	struct sim_disk *s = sim_of(d);
+	struct flight *fl = swi_list_first(&s->flights, struct flight, link);
+
+	if (!fl)
+		return 0;
+	end_flight(s, fl);
+	return 1;
+}
+
+static int sim_fd(struct swi_disk *d SWI_UNUSED)
+{
+	return -1;
+}
+
+static const char *sim_path(struct swi_disk *d)
+{
+	return sim_of(d)->p->name;
+}
+
+static void sim_destroy(struct swi_disk *d)
+{
+	struct sim_disk *s;
+
+	if (!d)
+		return;
+	s = sim_of(d);
+	while (sim_wait(d))
+		;
+	SWI_BUG_ON(s->open_files);
+	s->p->in_use = false;
+	free(s);
+}
+
+static const struct swi_disk_ops sim_ops = {
+	.size = sizeof(struct swi_disk_ops),
+	.name = "sim",
+	.open = sim_open,
+	.file_bytes = sim_file_bytes,
+	.close = sim_close,
+	.unlink = sim_unlink,
+	.punch = sim_punch,
+	.list = sim_list,
+	.space = sim_space,
+	.register_memory = sim_register_memory,
+	.submit = sim_submit,
+	.progress = sim_progress,
+	.wait = sim_wait,
+	.fd = sim_fd,
+	.path = sim_path,
+	.destroy = sim_destroy,
+};
+
+int swi_disk_sim_create(const struct swi_disk_sim_opts *opts, struct swi_platter *p,
+			struct swi_env *env, struct swi_disk **out_disk)
+{
+	struct sim_disk *s;
+
+	if (p->in_use)
+		return -EBUSY;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->disk.ops = &sim_ops;
+	s->p = p;
+	s->env = env;
+	s->opts = *opts;
+	if (!s->opts.latency_ns)
+		s->opts.latency_ns = 80 * NS_PER_US;
+	if (!s->opts.bytes_per_second)
+		s->opts.bytes_per_second = GIB(2);
+	s->rng = opts->seed;
+	swi_list_init(&s->flights);
+	p->in_use = true;
+	*out_disk = &s->disk;
+	return 0;
+}
+
+int swi_disk_sim_faults(struct swi_disk *d, const struct swi_sim_fault *faults, size_t count)
+{
+	struct sim_disk *s = sim_of(d);
+
+	if (count > FAULTS_MAX)
+		return -EINVAL;
+	for (size_t i = 0; i < count; i++) {
+		s->faults[i] = faults[i];
+		s->struck[i] = 0;
+	}
+	s->fault_count = count;
+	return 0;
+}
+
+void swi_disk_sim_crash(struct swi_disk *d)
+{
+	struct sim_disk *s = sim_of(d);
+
+	if (s->dead)
+		return;
+	/* A write in flight may have reached the medium, in part or whole. */
+	swi_list_for_each(it, &s->flights) {
+		struct flight *fl = swi_list_entry(it, struct flight, link);
+		const struct platter_file *pf = fl->dio->file->pf;
+
+		if (fl->dio->op != SWI_DIO_WRITE || fl->status || fl->dio->off > pf->bytes ||
+		    fl->dio->len > pf->bytes - fl->dio->off)
+			continue;
+		file_write(fl->dio->file->pf, fl->dio->off, fl->dio->buf, fl->dio->len);
+	}
+	s->dead = true;
+	swi_list_for_each(it, &s->p->files)
+		file_crash(swi_list_entry(it, struct platter_file, link), &s->rng);
+}
+
+uint64_t swi_disk_sim_deadline_ns(struct swi_disk *d)
+{
+	const struct flight *fl = swi_list_first(&sim_of(d)->flights, struct flight, link);
+
+	return fl ? fl->due : UINT64_MAX;
+}
+
+uint64_t swi_disk_sim_count(struct swi_disk *d, enum swi_dio_op op)
+{
+	return sim_of(d)->counts[op];
+}

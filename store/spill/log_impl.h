@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * log_impl.h - what the files of the spill log share: its state and who may call what.
+ *
+ *   spill.c    the face: index, completions, the turn of progress()
+ *   space.c    which disk, which segment, which bytes; opening, closing and releasing segments
+ *   append.c   writes: large ones straight from the arena, small ones gathered; acknowledgement
+ *   restore.c  reads
+ *   recover.c  what earlier lives left in the folders
+ *   compact.c  moving or punching what dead records hold
+ *
+ * Every completion goes through sp->done and is delivered by progress(), so no callback ever runs
+ * inside the call that began its request. Owner thread only.
+ */
+#ifndef SWI_SPILL_LOG_IMPL_H
+#define SWI_SPILL_LOG_IMPL_H
+
+#define HASH_NONFATAL_OOM 1
+#define HASH_FUNCTION(keyptr, keylen, hashv) ((hashv) = (unsigned int)XXH3_64bits(keyptr, keylen))
+#include <uthash.h>
+#include <xxhash.h>
+
+#include "store/spill/segment.h"
+#include "store/spill/spill.h"
+
+#define SPILL_BATCHES_MAX 16u
+#define SPILL_BATCH_MAX	  MIB(1)
+#define SPILL_PAGES_MAX	  4096u /* of the read area */
+#define SPILL_FREE_SEGS	  2u	/* a disk keeps this many dead files for the next segments */
+#define SPILL_SEG_MIN	  MIB(1)
+
+enum seg_state {
+	SEG_OPEN,    /* takes records */
+	SEG_CLOSING, /* takes none; its transfers end, then its footer is written */
+	SEG_CLOSED,
+	SEG_FREE, /* dead, its file waits for another use */
+};
+
+struct swi_seg {
+	struct swi_list link;	     /* sp->segs, or the disk's free list */
+	struct swi_list victim_link; /* sp->victims, or alone */
+	struct swi_spill *sp;
+	struct swi_seg_key key;
+	uint32_t disk; /* index into sp->disks */
+	enum seg_state state;
+	struct swi_file *file;
+	uint64_t file_number, bytes;
+	uint64_t append; /* where the next record goes */
+	uint64_t recs;	 /* entries that the footer must have room for */
+	uint64_t live_bytes;
+	uint64_t punched; /* bytes given back to the file system */
+	uint32_t writes;  /* data transfers in flight */
+	uint32_t busy;	  /* all transfers in flight */
+	bool failed, header_ok, foot_done, emptied; /* emptied: compaction copied what it could */
+	struct swi_list objs;		   /* spilled and live, by seg_link */
+	struct swi_list unsynced, syncing; /* written, not acknowledged yet (keep) */
+	struct swi_list tombs;		   /* tombstones that lie here (keep) */
+	uint32_t tombs_pending; /* marks for records here that are not on disk yet */
+	uint32_t tombs_moving;	/* marks from here that are being written elsewhere */
+	struct swi_dio meta;		   /* header, later the footer */
+	void *meta_buf;
+	struct swi_dio sync;
+	bool sync_busy;
+};
+
+enum obj_state { OBJ_WRITING, OBJ_SPILLED };
+
+/* A record: in the index while it is written and as long as it is spilled. */
+struct swi_spill_obj {
+	UT_hash_handle hh;
+	struct swi_object_head head; /* as written; key of the index: head.oid */
+	struct swi_seg *seg;
+	uint64_t off; /* in the segment; in the batch while gathered */
+	struct swi_list seg_link;
+	struct swi_spill_io *io;   /* while writing */
+	struct swi_spill_read *read; /* the read in flight, if any */
+	struct swi_move *move; /* this is the copy that compaction makes; not in the index */
+	struct swi_tomb *tomb; /* this is no object but a mark; not in the index, no io */
+	uint8_t state;		   /* enum obj_state */
+	uint8_t attempts;
+	int16_t avoid; /* after a failed attempt: the disk that failed */
+	bool doomed;   /* forgotten while it was written */
+	bool moving;   /* compaction is copying it */
+};
+
+/* A "forgotten" mark. Keep mode only. */
+struct swi_tomb {
+	struct swi_list link; /* the tombs of the segment where it lies */
+	uint64_t oid[2];
+	uint64_t target, target_off; /* segment number and offset of the forgotten record */
+	uint64_t off;		     /* where it lies itself */
+	uint64_t from;		     /* the segment that it lay in before and that waits to go, or 0 */
+};
+
+struct swi_batch { /* one staging buffer of small records */
+	struct swi_list link; /* sp->batches when idle */
+	struct swi_dio dio;
+	struct swi_spill *sp;
+	struct swi_seg *seg;
+	char *buf;
+	uint32_t used, count;
+	struct swi_list objs; /* by seg_link */
+};
+
+struct swi_spill_read {
+	struct swi_list link; /* sp->reads_waiting while there is no buffer */
+	struct swi_dio dio;
+	struct swi_spill *sp;
+	struct swi_spill_obj *obj; /* NULL when it was forgotten meanwhile */
+	struct swi_seg *seg;	   /* busy */
+	struct swi_object_head head;
+	uint64_t off;
+	struct swi_list ios; /* all get the same bytes; the first one's extent takes a large read */
+	char *buf;	     /* small: in the read area */
+	uint32_t pages;	     /* of the read area */
+	bool retried;
+};
+
+struct spill_disk {
+	struct swi_disk *d;
+	struct swi_seg *open;
+	struct swi_list free;
+	uint32_t free_count, inflight, errors;
+	bool no_punch;
+	uint64_t avail, space_ns; /* last answer of space(), less the reserve; when */
+	uint64_t retry_ns;	  /* not before; 0 = usable */
+	uint64_t backoff_ns;
+	int why; /* of the back-off */
+	uint64_t vtime; /* bytes given / free bytes: the lowest is next */
+};
+
+struct swi_spill {
+	/* const after create */
+	struct swi_spill_opts opts;
+	struct swi_env *env;
+	const struct swi_log *log;
+	uint32_t batch_bytes;
+	char *area; /* staging for reads */
+	uint32_t area_pages;
+
+	struct spill_disk *disks;
+	struct swi_list segs; /* every segment but the free ones, oldest first */
+	struct swi_spill_obj *index;
+	uint64_t next_number, next_file, held_bytes;
+	uint32_t inflight; /* transfers, all disks */
+	bool dirty;	   /* something was submitted since the disks were last asked to progress */
+	bool closing;
+
+	struct swi_list done;	/* swi_spill_io with a status, to be delivered */
+	struct swi_list small;	/* small records not gathered yet, by seg_link */
+	struct swi_list batches;
+	struct swi_batch *filling;
+	struct swi_batch batch[SPILL_BATCHES_MAX];
+	uint32_t batches_busy;
+	struct swi_list reads_waiting;
+	uint64_t area_used[SPILL_PAGES_MAX / 64];
+	uint32_t area_hint;
+
+	struct swi_list victims;
+	struct swi_seg *victim; /* being punched, or emptied */
+	struct swi_gap *gaps;	/* its dead ranges, in order of offset; NULL once punched */
+	size_t gap_count, gap_next;
+	uint32_t move_count; /* copies on their way */
+	uint64_t move_bytes;
+	struct swi_spill_stats stats;
+};
+
+static inline uint64_t obj_bytes(const struct swi_spill_obj *o)
+{
+	return o->tomb ? sizeof(struct swi_seg_tomb) : swi_extent_bytes(o->head.len);
+}
+
+static inline bool obj_is_large(const struct swi_spill_obj *o)
+{
+	return obj_bytes(o) >= SWI_LARGE_MIN;
+}
+
+/* spill.c */
+void swi_log_finish(struct swi_spill *sp, struct swi_spill_io *io, int status);
+int swi_log_submit(struct swi_spill *sp, struct swi_seg *seg, struct swi_dio *dio);
+void swi_log_dio_over(struct swi_seg *seg); /* first thing in every dio callback */
+void swi_log_dio_end(struct swi_seg *seg);  /* and the last: @seg may be gone afterwards */
+struct swi_spill_obj *swi_log_lookup(struct swi_spill *sp, const uint64_t oid[2]);
+int swi_log_index_add(struct swi_spill *sp, struct swi_spill_obj *o);
+void swi_log_index_del(struct swi_spill *sp, struct swi_spill_obj *o);
+void swi_log_attach(struct swi_spill *sp, struct swi_spill_obj *o, struct swi_seg *seg, uint64_t off);
+void swi_log_detach(struct swi_spill *sp, struct swi_spill_obj *o);
+void swi_log_drop(struct swi_spill *sp, struct swi_spill_obj *o); /* a spilled one: out and freed */
+void swi_log_drain(struct swi_spill *sp); /* until nothing is in flight */
+
+/* space.c */
+/* Room for @len bytes (a block multiple) and @count records; @avoid: a disk that just failed, or -1. */
+int swi_log_alloc(struct swi_spill *sp, uint64_t len, uint64_t count, int avoid,
+		  struct swi_seg **out_seg, uint64_t *out_off);
+bool swi_log_room(struct swi_spill *sp, uint64_t bytes);
+void swi_log_backoff(struct swi_spill *sp, struct spill_disk *sd, int why);
+void swi_log_disk_fine(struct spill_disk *sd);
+void swi_log_retire(struct swi_spill *sp, struct swi_seg *seg, int why);
+void swi_log_close(struct swi_spill *sp, struct swi_seg *seg); /* no more records; footer when idle */
+/* What can be done with it now? It may be freed by this call. */
+void swi_log_settle(struct swi_spill *sp, struct swi_seg *seg);
+struct swi_seg *swi_log_seg_new(struct swi_spill *sp, uint32_t disk);
+void swi_log_seg_free(struct swi_seg *seg); /* the struct and its file handle, not the file */
+void swi_log_release_free(struct swi_spill *sp, struct spill_disk *sd);
+void swi_log_unlink_all(struct swi_spill *sp);
+
+/* tomb.c: "forgotten" marks, so that a kept log does not bring back what was forgotten */
+void swi_log_bury(struct swi_spill *sp, const struct swi_spill_obj *o);
+void swi_log_tomb_over(struct swi_spill *sp, struct swi_spill_obj *o, int status); /* frees @o */
+/* May the dead @seg go? Marks in it that are still needed are written again elsewhere first. */
+bool swi_log_tombs_free(struct swi_spill *sp, struct swi_seg *seg);
+
+/* append.c */
+void swi_log_append(struct swi_spill *sp, struct swi_spill_obj *o);
+void swi_log_pump(struct swi_spill *sp, bool force); /* gathered records to disk */
+void swi_log_sync(struct swi_spill *sp, struct swi_seg *seg);
+void swi_log_fail_waiting(struct swi_spill *sp, int status);
+
+/* restore.c */
+void swi_log_read_pump(struct swi_spill *sp);
+
+/* recover.c */
+int swi_log_recover(struct swi_spill *sp, char *why, size_t why_len);
+
+/* compact.c */
+void swi_log_consider(struct swi_spill *sp, struct swi_seg *seg); /* some of it died */
+void swi_log_compact(struct swi_spill *sp);
+/* The copy @shadow is written (status 0) or not; frees it. */
+void swi_log_moved(struct swi_spill *sp, struct swi_spill_obj *shadow, int status);
+void swi_log_compact_stop(struct swi_spill *sp);
+void swi_log_compact_forget(struct swi_spill *sp, const struct swi_seg *seg); /* @seg goes */
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * restore.c - reading spilled objects back and proving that they are what was written.
+ *
+ * A large object is read straight into the extent that waits for it; a small one through pages of
+ * the read area, because it lies anywhere in its block. Requests for an object that is being read
+ * already wait for that read. What fails its checks is dropped from the index: better missing than
+ * wrong. Owner thread only.
+ */
+#include "store/spill/log_impl.h"
+
+static bool page_used(const struct swi_spill *sp, uint32_t i)
+{
+	return sp->area_used[i / 64] >> (i % 64) & 1;
+}
+
+static void pages_mark(struct swi_spill *sp, uint32_t first, uint32_t count, bool used)
+{
+	for (uint32_t i = first; i < first + count; i++) {
+		if (used)
+			sp->area_used[i / 64] |= 1ull << (i % 64);
+		else
+			sp->area_used[i / 64] &= ~(1ull << (i % 64));
+	}
+}
+
+/* First fit behind the last one given. NULL: none now. */
+static char *pages_take(struct swi_spill *sp, uint32_t count)
+{
+	uint32_t run = 0;
+
+	for (uint32_t step = 0; step < sp->area_pages + count; step++) {
+		const uint32_t i = (sp->area_hint + step) % sp->area_pages;
+
+		if (i == 0)
+			run = 0;
+		run = page_used(sp, i) ? 0 : run + 1;
+		if (run < count)
+			continue;
+		pages_mark(sp, i + 1 - count, count, true);
+		sp->area_hint = (i + 1) % sp->area_pages;
+		return sp->area + (uint64_t)(i + 1 - count) * SWI_DISK_ALIGN;
+	}
+	return NULL;
+}
+
+static void pages_give(struct swi_spill *sp, const char *p, uint32_t count)
+{
+	pages_mark(sp, (uint32_t)((uint64_t)(p - sp->area) / SWI_DISK_ALIGN), count, false);
+}
+
+/* The bytes at @p, a record as read, against what the index says of it. */
+static int verify(const struct swi_spill_read *r, const char *p)
+{
+	const struct swi_object_head *h = (const struct swi_object_head *)(const void *)p;
+	const uint64_t bytes = swi_extent_bytes(r->head.len);
+
+	if (h->len != r->head.len || h->gen != r->head.gen || h->home != r->head.home ||
+	    h->epoch != r->head.epoch || memcmp(h->oid, r->head.oid, sizeof(h->oid)) ||
+	    atomic_load_explicit(&h->digest, memory_order_relaxed) !=
+		    atomic_load_explicit(&r->head.digest, memory_order_relaxed))
+		return SWARM_ECORRUPT;
+	if (!swi_seg_record_valid(h, r->seg->key, r->off, r->off + bytes))
+		return SWARM_ECORRUPT;
+	if (XXH3_64bits(p + sizeof(*h), h->len) !=
+	    atomic_load_explicit(&r->head.digest, memory_order_relaxed))
+		return SWARM_ECORRUPT;
+	return 0;
+}
+
+static struct swi_spill_io *first_io(struct swi_spill_read *r)
+{
+	return swi_list_first(&r->ios, struct swi_spill_io, link);
+}
+
+static void hand_out(struct swi_spill *sp, struct swi_spill_read *r, const char *from, int status)
+{
+	const uint64_t bytes = swi_extent_bytes(r->head.len);
+
+	while (!swi_list_empty(&r->ios)) {
+		struct swi_spill_io *io = first_io(r);
+
+		swi_list_del(&io->link);
+		if (!status) {
+			if (io->extent != from)
+				memcpy((char *)io->extent + sizeof(r->head), from + sizeof(r->head),
+				       bytes - sizeof(r->head));
+			/* The header as it was sealed: touch and crc belong to the disk copy alone. */
+			memcpy(io->extent, &r->head, sizeof(r->head));
+			sp->stats.restored_objects++;
+			sp->stats.restored_bytes += bytes;
+		}
+		swi_log_finish(sp, io, status);
+	}
+}
+
+static void read_over(struct swi_spill *sp, struct swi_spill_read *r, int status)
+{
+	const bool small = r->buf != NULL;
+	const char *from = small ? r->buf + r->off % SWI_DISK_ALIGN
+				 : (const char *)first_io(r)->extent;
+
+	if (!status)
+		status = verify(r, from);
+	if (status == SWARM_ECORRUPT)
+		sp->stats.corrupt_records++;
+	else if (status)
+		sp->stats.read_errors++;
+	hand_out(sp, r, from, status);
+	if (small)
+		pages_give(sp, r->buf, r->pages);
+	if (r->obj) {
+		struct swi_spill_obj *o = r->obj;
+
+		o->read = NULL;
+		if (status) {
+			swi_warn(sp->log, "spill folder %s: object %016llx%016llx cannot be read: %s",
+				 sp->disks[r->seg->disk].d->ops->path(sp->disks[r->seg->disk].d),
+				 (unsigned long long)o->head.oid[0],
+				 (unsigned long long)o->head.oid[1], swarm_strerror(status));
+			swi_log_drop(sp, o);
+		}
+	}
+	free(r);
+}
+
+static void read_step(struct swi_spill *sp, struct swi_spill_read *r);
+
+static void read_done(struct swi_dio *dio)
+{
+	struct swi_spill_read *r = dio->owner;
+	struct swi_seg *seg = r->seg;
+	struct swi_spill *sp = r->sp;
+	const uint64_t end = swi_align_up(r->off + swi_extent_bytes(r->head.len), SWI_DISK_ALIGN);
+
+	swi_log_dio_over(seg);
+	if (dio->status && !r->retried) {
+		r->retried = true; /* a path that fails over, a drive that tries harder */
+		read_step(sp, r);
+	} else if (!dio->status && dio->off + dio->len < end) {
+		dio->off += dio->len;
+		read_step(sp, r);
+	} else {
+		read_over(sp, r, dio->status);
+	}
+	swi_log_dio_end(seg);
+}
+
+/* The part that begins at dio->off. */
+static void read_step(struct swi_spill *sp, struct swi_spill_read *r)
+{
+	const uint64_t first = swi_align_down(r->off, SWI_DISK_ALIGN);
+	const uint64_t end = swi_align_up(r->off + swi_extent_bytes(r->head.len), SWI_DISK_ALIGN);
+	char *base = r->buf ? r->buf : first_io(r)->extent;
+
+	r->dio.buf = base + (r->dio.off - first);
+	r->dio.len = (uint32_t)swi_min_u64(end - r->dio.off, GIB(1));
+	SWI_BUG_ON(swi_log_submit(sp, r->seg, &r->dio));
+}
+
+static void read_start(struct swi_spill *sp, struct swi_spill_read *r)
+{
+	r->dio = (struct swi_dio){.op = SWI_DIO_READ, .file = r->seg->file,
+				  .off = swi_align_down(r->off, SWI_DISK_ALIGN),
+				  .cb = read_done, .owner = r};
+	read_step(sp, r);
+}
+
+void swi_log_read_pump(struct swi_spill *sp)
+{
+	while (!swi_list_empty(&sp->reads_waiting)) {
+		struct swi_spill_read *r =
+			swi_list_first(&sp->reads_waiting, struct swi_spill_read, link);
+
+		r->buf = pages_take(sp, r->pages);
+		if (!r->buf)
+			return;
+		swi_list_del(&r->link);
+		read_start(sp, r);
+		r->seg->busy--; /* the transfer holds it now */
+	}
+}
+
+static struct swi_spill_read *read_new(struct swi_spill *sp, struct swi_spill_obj *o)
+{
+	const uint64_t end = swi_align_up(o->off + obj_bytes(o), SWI_DISK_ALIGN);
+	struct swi_spill_read *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->sp = sp;
+	r->obj = o;
+	r->seg = o->seg;
+	r->off = o->off;
+	r->pages = (uint32_t)((end - swi_align_down(o->off, SWI_DISK_ALIGN)) / SWI_DISK_ALIGN);
+	swi_head_copy(&r->head, &o->head);
+	swi_list_init(&r->ios);
+	swi_list_init(&r->link);
+	o->read = r;
+	return r;
+}
+
+void swi_spill_restore(struct swi_spill *sp, struct swi_spill_io *io)
+{
+	struct swi_spill_obj *o = swi_log_lookup(sp, io->id.w);
+	struct swi_spill_read *r;
+
+	if (!o || o->state != OBJ_SPILLED || sp->closing) {
+		swi_log_finish(sp, io, sp->closing ? -ECANCELED : -ENOENT);
+		return;
+	}
+	if (io->extent_bytes != obj_bytes(o) ||
+	    (obj_is_large(o) && (uintptr_t)io->extent % SWI_DISK_ALIGN)) {
+		swi_log_finish(sp, io, -EINVAL);
+		return;
+	}
+	if (o->read) {
+		swi_list_push_back(&o->read->ios, &io->link);
+		return;
+	}
+	r = read_new(sp, o);
+	if (!r) {
+		swi_log_finish(sp, io, -ENOMEM);
+		return;
+	}
+	swi_list_push_back(&r->ios, &io->link);
+	if (obj_is_large(o)) {
+		read_start(sp, r);
+		return;
+	}
+	r->seg->busy++; /* while it waits for pages */
+	swi_list_push_back(&sp->reads_waiting, &r->link);
+	swi_log_read_pump(sp);
+}
