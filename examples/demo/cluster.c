@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cluster.c - a cluster on this machine, driven as a person would: through the `swarm` program and the
+ * JSON that it prints. The head keeps at least four nodes and starts up to six; every node has its own
+ * run directory, arena and spill folder below one temporary folder, which is gone in the end.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "demo.h"
+
+#define NODES_MIN  4
+#define NODES_MAX  6
+#define ARENA	   "192M"
+#define IDLE	   "2s"
+#define START_NS   (30 * NS_PER_S)
+#define KNOWN_MAX  64u
+
+struct known { /* counters of one node as last seen */
+	int64_t node;
+	struct cluster_sums sums;
+};
+
+struct cluster {
+	char dir[PATH_MAX];	 /* the temporary folder */
+	char head[PATH_MAX + 8]; /* run directory of the head */
+	char program[PATH_MAX];	 /* swarm */
+	struct known known[KNOWN_MAX];
+	uint32_t known_count;
+	json_int_t events_seen;
+};
+
+const char *cluster_head_dir(const struct cluster *c)
+{
+	return c->head;
+}
+
+int demo_beside(const char *name, char *buf, size_t len)
+{
+	char self[PATH_MAX];
+	const ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash;
+
+	if (n <= 0)
+		return demo_fail("no /proc/self/exe: %s", strerror(errno));
+	self[n] = '\0';
+	slash = strrchr(self, '/');
+	*slash = '\0';
+	if ((size_t)snprintf(buf, len, "%s/%s", self, name) >= len)
+		return demo_fail("the path of %s is too long", name);
+	return access(buf, R_OK) ? demo_fail("%s is missing: build it first", buf) : 0;
+}
+
+/* ---- the swarm program ---- */
+
+/* Runs it; *out (may be NULL) gets what it printed, to be freed. 0 when it exited with 0. */
+static int swarm(struct cluster *c, const char *const *args, char **out)
+{
+	const char *argv[24] = {c->program};
+	size_t n = 0, cap = 0;
+	char *text = NULL;
+	int fds[2], status;
+	pid_t pid;
+
+	for (uint32_t i = 0; args[i] && i < 22; i++)
+		argv[i + 1] = args[i];
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return demo_fail("pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid == 0) {
+		dup2(fds[1], STDOUT_FILENO);
+		if (!out)
+			dup2(fds[1], STDERR_FILENO);
+		execv(c->program, (char *const *)(uintptr_t)argv);
+		_exit(127);
+	}
+	close(fds[1]);
+	for (;;) {
+		ssize_t got;
+
+		if (cap - n < 4096) {
+			char *more = realloc(text, cap += 65536);
+
+			if (!more)
+				break;
+			text = more;
+		}
+		got = read(fds[0], text + n, cap - n - 1);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		n += (size_t)got;
+	}
+	close(fds[0]);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (text)
+		text[n] = '\0';
+	if (pid < 0 || !text || !WIFEXITED(status) || WEXITSTATUS(status)) {
+		free(text);
+		return -1;
+	}
+	if (out)
+		*out = text;
+	else
+		free(text);
+	return 0;
+}
+
+/* A JSON document from `swarm ARGS --dir=.. --format=json`; NULL when the node does not answer. */
+static json_t *ask(struct cluster *c, const char *command, const char *what, const char *dir)
+{
+	char dir_arg[PATH_MAX + 16], *text = NULL;
+	const char *args[] = {command, what ? what : "--format=json", dir_arg, "--format=json", NULL};
+	json_t *doc;
+
+	snprintf(dir_arg, sizeof(dir_arg), "--dir=%s", dir);
+	if (swarm(c, args, &text) < 0)
+		return NULL;
+	doc = json_loads(text, 0, NULL);
+	free(text);
+	return doc;
+}
+
+static uint64_t number(const json_t *o, const char *key)
+{
+	const json_t *v = json_object_get(o, key);
+
+	return json_is_number(v) ? (uint64_t)json_number_value(v) : 0;
+}
+
+/* ---- processes ---- */
+
+/* The ids of processes whose command line holds @text; at most @max. */
+static uint32_t processes(const char *program, const char *text, pid_t *out, uint32_t max)
+{
+	DIR *proc = opendir("/proc");
+	uint32_t n = 0;
+
+	for (struct dirent *e; proc && (e = readdir(proc)) != NULL && n < max;) {
+		char path[300], line[4096];
+		const pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+		ssize_t len;
+		int fd;
+
+		if (pid <= 1 || pid == getpid())
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/cmdline", e->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		len = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+		if (fd >= 0)
+			close(fd);
+		if (len <= 0)
+			continue;
+		line[len] = '\0';
+		for (ssize_t i = 0; i < len - 1; i++)
+			if (!line[i])
+				line[i] = ' ';
+		if (strstr(line, program) && strstr(line, text))
+			out[n++] = pid;
+	}
+	if (proc)
+		closedir(proc);
+	return n;
+}
+
+/* ---- start and stop ---- */
+
+static int start_head(struct cluster *c)
+{
+	char dir[PATH_MAX + 16], spill[PATH_MAX + 32], min[32], max[32], *text = NULL;
+	const char *args[] = {"start",	"--head", dir,	      "--bind=127.0.0.1:0",   "--transport=ofi",
+			      "--device=tcp", "--arena=" ARENA, spill, "--cpus=1", min,
+			      max,	"--idle-timeout=" IDLE, "--format=json", NULL};
+
+	snprintf(dir, sizeof(dir), "--dir=%s", c->head);
+	snprintf(spill, sizeof(spill), "--spill-dir=%s/spill", c->dir);
+	snprintf(min, sizeof(min), "--min-nodes=%d", NODES_MIN);
+	snprintf(max, sizeof(max), "--max-nodes=%d", NODES_MAX);
+	if (swarm(c, args, &text) < 0)
+		return demo_fail("swarm start --head failed; see above and %s/logs", c->head);
+	free(text);
+	return 0;
+}
+
+int cluster_start(const struct demo_opts *opts, struct cluster **out)
+{
+	struct cluster *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return demo_fail("no memory");
+	*out = c; /* cluster_stop() cleans up whatever there is */
+	if (demo_beside("swarm", c->program, sizeof(c->program)) < 0)
+		return -1;
+	snprintf(c->dir, sizeof(c->dir) - 32, "%s/swarm-demo.XXXXXX", opts->dir);
+	if (!mkdtemp(c->dir)) {
+		const int err = errno;
+
+		c->dir[0] = '\0';
+		return demo_fail("cannot make a folder in %s: %s; choose another with --dir", opts->dir,
+				 strerror(err));
+	}
+	snprintf(c->head, sizeof(c->head), "%s/head", c->dir);
+	progress_print("demo: a head and %d nodes, up to %d; arenas of " ARENA "; everything lies in %s",
+		       NODES_MIN - 1, NODES_MAX, c->dir);
+	if (start_head(c) < 0)
+		return -1;
+	if (!cluster_wait_size(c, NODES_MIN, START_NS))
+		return demo_fail("the cluster has %d nodes instead of %d; see the logs in %s", cluster_size(c),
+				 NODES_MIN, c->dir);
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	(void)remove(path); /* what cannot be removed is seen when the folder itself stays */
+	return 0;
+}
+
+void cluster_stop(struct cluster *c)
+{
+	char dir[PATH_MAX + 16];
+	const char *const args[] = {"stop", "--all", "--force", "--timeout=8s", dir, NULL};
+	pid_t pid[256];
+
+	if (!c)
+		return;
+	if (c->dir[0]) {
+		progress_print("demo: stopping the nodes");
+		snprintf(dir, sizeof(dir), "--dir=%s", c->head);
+		(void)swarm(c, args, NULL); /* whatever is left is ended below */
+		for (uint32_t round = 0; round < 50; round++) {
+			const uint32_t n = processes("swarm", c->dir, pid, 256);
+
+			if (!n)
+				break;
+			for (uint32_t i = 0; round >= 20 && i < n; i++)
+				kill(pid[i], SIGKILL);
+			(void)poll(NULL, 0, 100);
+		}
+		nftw(c->dir, remove_one, 32, FTW_DEPTH | FTW_PHYS);
+		if (!access(c->dir, F_OK))
+			demo_fail("%s could not be removed", c->dir);
+	}
+	free(c);
+}
+
+/* ---- what the cluster says of itself ---- */
+
+int cluster_size(struct cluster *c)
+{
+	json_t *doc = ask(c, "list", "nodes", c->head), *node;
+	int n = 0;
+	size_t i;
+
+	if (!doc)
+		return -1;
+	json_array_foreach(json_object_get(doc, "nodes"), i, node) {
+		const char *state = json_string_value(json_object_get(node, "state"));
+
+		n += state && strcmp(state, "dead") != 0;
+	}
+	json_decref(doc);
+	return n;
+}
+
+bool cluster_wait_size(struct cluster *c, int size, uint64_t limit_ns)
+{
+	const uint64_t until = demo_now_ns() + limit_ns;
+
+	while (cluster_size(c) != size) {
+		if (demo_interrupted || demo_now_ns() > until)
+			return false;
+		(void)poll(NULL, 0, 100);
+	}
+	return true;
+}
+
+static struct known *known_node(struct cluster *c, int64_t node)
+{
+	for (uint32_t i = 0; i < c->known_count; i++)
+		if (c->known[i].node == node)
+			return &c->known[i];
+	if (c->known_count == KNOWN_MAX)
+		return NULL;
+	c->known[c->known_count] = (struct known){.node = node};
+	return &c->known[c->known_count++];
+}
+
+static void keep_counters(struct cluster *c, const json_t *node)
+{
+	struct known *k = known_node(c, (int64_t)number(node, "node"));
+
+	if (!k || !number(node, "runs_done"))
+		return;
+	k->sums = (struct cluster_sums){
+		.tasks = number(node, "runs_done"),
+		.local_bytes = number(node, "args_local_bytes"),
+		.remote_bytes = number(node, "args_fetched_bytes"),
+		.spilled_bytes = number(node, "spilled_bytes"),
+		.restored_bytes = number(node, "restore_bytes"),
+	};
+}
+
+int cluster_sums(struct cluster *c, struct cluster_sums *out)
+{
+	json_t *doc = ask(c, "list", "nodes", c->head), *node;
+	size_t i;
+
+	if (!doc)
+		return demo_fail("the head does not answer");
+	json_array_foreach(json_object_get(doc, "nodes"), i, node)
+		keep_counters(c, node);
+	json_decref(doc);
+	memset(out, 0, sizeof(*out));
+	for (uint32_t k = 0; k < c->known_count; k++) {
+		const struct cluster_sums *s = &c->known[k].sums;
+
+		out->tasks += s->tasks;
+		out->local_bytes += s->local_bytes;
+		out->remote_bytes += s->remote_bytes;
+		out->spilled_bytes += s->spilled_bytes;
+		out->restored_bytes += s->restored_bytes;
+	}
+	return 0;
+}
+
+static void count_event(const json_t *e, struct cluster_events *out)
+{
+	const char *kind = json_string_value(json_object_get(e, "event"));
+
+	if (!kind)
+		return;
+	if (!strcmp(kind, "objects_lost")) {
+		out->lost += number(e, "objects");
+	} else if (!strcmp(kind, "rerun")) {
+		out->rerun++;
+	} else if (!strcmp(kind, "recovered")) {
+		const double s = (double)number(e, "ns") / 1e9;
+
+		if (s > out->recovery_s)
+			out->recovery_s = s;
+		progress_print("  recovered from the loss of node %llu: %llu objects were lost, %llu tasks ran again, %.2f s",
+			       (unsigned long long)number(e, "lost_node"),
+			       (unsigned long long)number(e, "objects"),
+			       (unsigned long long)number(e, "tasks"), s);
+	} else if (!strcmp(kind, "node_died")) {
+		out->nodes_died++;
+	}
+}
+
+int cluster_events(struct cluster *c, struct cluster_events *out)
+{
+	char dir[PATH_MAX + 16], *text = NULL, *save = NULL;
+	const char *const args[] = {"events", dir, "--format=json", NULL};
+
+	memset(out, 0, sizeof(*out));
+	out->recovery_s = -1;
+	snprintf(dir, sizeof(dir), "--dir=%s", c->head);
+	if (swarm(c, args, &text) < 0)
+		return demo_fail("the head does not tell its events");
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		json_t *e = json_loads(line, 0, NULL);
+
+		if (e && json_integer_value(json_object_get(e, "seq")) >= c->events_seen) {
+			c->events_seen = json_integer_value(json_object_get(e, "seq")) + 1;
+			count_event(e, out);
+		}
+		json_decref(e);
+	}
+	free(text);
+	return 0;
+}
+
+/* ---- the kill ---- */
+
+/* The pids of the nodes that the head started; the head itself is not among them. */
+static uint32_t other_nodes(struct cluster *c, pid_t *out, uint32_t max)
+{
+	char text[PATH_MAX + 32];
+
+	snprintf(text, sizeof(text), "--dir=%s/nodes/", c->head);
+	return processes("swarmd", text, out, max);
+}
+
+int cluster_kill(struct cluster *c, enum demo_kill how, uint64_t rnd, char *what, size_t what_len)
+{
+	struct cluster_sums sums;
+	pid_t pid[64], victim;
+	uint32_t n;
+
+	(void)cluster_sums(c, &sums); /* a dead node tells nothing any more */
+	n = how == KILL_NODE ? other_nodes(c, pid, 64) : processes("swarm-worker", c->dir, pid, 64);
+	if (!n)
+		return demo_fail("there is nothing to kill");
+	victim = pid[rnd % n];
+	snprintf(what, what_len, "a %s (pid %d)", how == KILL_NODE ? "node" : "worker", (int)victim);
+	if (kill(victim, SIGKILL) < 0)
+		return demo_fail("cannot kill %s: %s", what, strerror(errno));
+	return 0;
+}

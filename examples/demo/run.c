@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run.c - tasks submitted, watched and fetched, and the kill half way. A task whose results were
+ * there and are lost counts as not done until they are there again: that is how long a recovery takes.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "demo.h"
+
+#define TICK_NS (100 * NS_PER_MS)
+
+int run_submit(struct demo *d, const char *function, const struct swarm_arg *args, uint32_t arg_count,
+	       uint32_t return_count, struct swarm_ref *out_refs)
+{
+	const struct swarm_task_opts t = {
+		.size = sizeof(t),
+		.module = d->module,
+		.function = function,
+		.args = args,
+		.arg_count = arg_count,
+		.return_count = return_count,
+	};
+	const int err = swarm_submit(d->client, &t, out_refs);
+
+	return err < 0 ? demo_fail("submit %s: %s", function, swarm_strerror(err)) : 0;
+}
+
+int run_get(struct demo *d, struct swarm_ref ref, struct swarm_view *out_view)
+{
+	char text[512];
+	int err;
+
+	do
+		err = swarm_get(d->client, ref, NS_PER_S, out_view);
+	while (err == -ETIMEDOUT && !demo_interrupted);
+	if (!err)
+		return 0;
+	if (demo_interrupted)
+		return -1;
+	(void)swarm_store_explain(swarm_client_store(d->client), ref, text, sizeof(text));
+	return demo_fail("a result cannot be had: %s: %s", swarm_strerror(err), text);
+}
+
+void run_delete(struct demo *d, const struct swarm_ref *refs, uint64_t count)
+{
+	struct swarm_store *store = swarm_client_store(d->client);
+
+	for (uint64_t i = 0; i < count; i++)
+		(void)swarm_store_delete(store, refs[i]); /* an error here shows at the next get */
+}
+
+/* Asks which tasks of a stage are done; hands the new ones to each(). */
+static int look(struct demo *d, struct watch *w, uint64_t timeout_ns, void *ctx)
+{
+	const int n = swarm_wait(d->client, w->refs, w->count, w->count, timeout_ns, w->ready);
+
+	if (n < 0 && n != -ETIMEDOUT)
+		return demo_fail("wait for %s: %s", w->name, swarm_strerror(n));
+	w->done = 0;
+	for (uint32_t i = 0; i < w->count; i++) {
+		/* Consumed results may have been deleted by each(): done is done. */
+		if (w->each && w->seen[i] && !w->ready[i])
+			w->ready[i] = w->seen[i];
+		w->done += w->ready[i];
+		if (w->ready[i] && !w->seen[i]) {
+			w->seen[i] = 1;
+			if (w->each)
+				w->each(ctx, i);
+		}
+	}
+	return 0;
+}
+
+struct kill_watch { /* the kill and what followed */
+	uint64_t at_ns;	  /* 0 = not yet */
+	uint32_t before;  /* tasks done when it happened */
+	bool recovered;
+};
+
+static int maybe_kill(struct demo *d, struct demo_report *r, struct kill_watch *k, uint32_t done,
+		      uint32_t total)
+{
+	if (d->opts.kill == KILL_NONE || k->recovered)
+		return 0;
+	if (!k->at_ns) {
+		if (done * 2 < total)
+			return 0;
+		progress_break();
+		d->rng = d->rng * 6364136223846793005ull + 1442695040888963407ull;
+		if (cluster_kill(d->cluster, d->opts.kill, d->rng >> 33, r->victim, sizeof(r->victim)) < 0)
+			return -1;
+		k->at_ns = demo_now_ns();
+		k->before = done;
+		progress_print("%s: killed %s with SIGKILL when %u of %u tasks were done", r->name,
+			       r->victim, done, total);
+		return 0;
+	}
+	if (done < k->before || demo_now_ns() - k->at_ns < 2 * TICK_NS)
+		return 0;
+	k->recovered = true;
+	r->recovery_s = (double)(demo_now_ns() - k->at_ns) / 1e9;
+	return 0;
+}
+
+int run_watch(struct demo *d, struct demo_report *r, struct watch *w, uint32_t count, void *ctx)
+{
+	struct stage stage[PROGRESS_STAGES];
+	struct kill_watch k = {0};
+	struct progress p;
+	uint64_t asked_ns = 0;
+	int nodes = 0;
+
+	progress_begin(&p, r->name);
+	for (;;) {
+		uint32_t done = 0, total = 0;
+
+		for (uint32_t i = 0; i < count; i++) {
+			/* Only the last stage is waited for; a look at the others costs no time. */
+			if (look(d, &w[i], i + 1 == count ? TICK_NS : 0, ctx) < 0)
+				return -1;
+			stage[i] = (struct stage){w[i].name, w[i].done, w[i].count};
+			done += w[i].done;
+			total += w[i].count;
+		}
+		if (demo_interrupted)
+			return -1;
+		if (demo_now_ns() - asked_ns > NS_PER_S) {
+			nodes = cluster_size(d->cluster);
+			asked_ns = demo_now_ns();
+			if (nodes > 0 && (!r->nodes_min || (uint64_t)nodes < r->nodes_min))
+				r->nodes_min = (uint64_t)nodes;
+			if (nodes > 0 && (uint64_t)nodes > r->nodes_max)
+				r->nodes_max = (uint64_t)nodes;
+		}
+		if (maybe_kill(d, r, &k, done, total) < 0)
+			return -1;
+		progress_show(&p, stage, count, nodes);
+		if (w[count - 1].done == w[count - 1].count)
+			break;
+	}
+	if (k.at_ns && !k.recovered)
+		r->recovery_s = (double)(demo_now_ns() - k.at_ns) / 1e9;
+	progress_break();
+	return 0;
+}
