@@ -1,132 +1,519 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fetch.c - see fetch.h. head->waiters counts wants and watches, so that clients announce seals. */
+/* fetch.c - the transfer of one object into this arena; see fetch.h. Who waits for it: want.c. */
+#include "store/evict.h"
+#include "store/fetch_impl.h"
 #include "store/snode_internal.h"
 
-void swi_fetches_init(struct swi_snode *sn)
+#define ATTEMPTS_MAX 8u
+#define PAUSE_NS     NS_PER_MS /* doubled with every attempt */
+
+static void fetch_start(struct swi_fetch *f);
+static void fetch_next_holder(struct swi_fetch *f);
+static void fetch_read(struct swi_fetch *f);
+
+/* ---- the end ---- */
+
+static void give_lease_back(struct swi_fetch *f)
 {
-	swi_list_init(&sn->fetches.wants);
-	swi_list_init(&sn->fetches.watches);
+	struct swi_peer *p = f->leased ? swi_peer_by_epoch(f->sn, f->holder_epoch) : NULL;
+
+	if (p)
+		swi_peer_say_end(f->sn, p, f->lease.lease);
+	f->leased = false;
 }
 
-static void waiters_add(struct swi_snode *sn)
+static void give_room_back(struct swi_fetch *f)
 {
-	/* Raised before we look (swi_fetches_step()); a client seals first and reads it after. */
-	atomic_fetch_add(&sn->shm->waiters, 1);
-	sn->fetches.look = true;
+	swi_room_cancel(f->sn, &f->room);
+	if (f->have_room)
+		swi_extent_free(&f->sn->extents, f->offset, f->bytes);
+	f->have_room = false;
 }
 
-void swi_want(struct swi_snode *sn, struct swi_want *w)
+void swi_fetch_free(struct swi_fetch *f)
 {
-	swi_list_push_back(&sn->fetches.wants, &w->link);
-	w->priv = sn;
-	waiters_add(sn);
+	struct swi_snode *sn = f->sn;
+
+	swi_watch_cancel(sn, &f->watch);
+	swi_req_end(sn, &f->rq);
+	swi_digest_cancel(&f->digest);
+	swi_timer_stop(&sn->timers, &f->pause);
+	give_lease_back(f);
+	give_room_back(f);
+	HASH_DELETE(hh, sn->fetches.by_id, f);
+	free(f);
 }
 
-void swi_want_cancel(struct swi_snode *sn, struct swi_want *w)
+/* From here on the wants are on their own: a cancel does not look for the fetch. */
+static void detach(struct swi_fetch *f, struct swi_list *wants)
 {
-	if (!w->priv)
+	swi_list_init(wants);
+	swi_list_splice(wants, &f->wants);
+	swi_list_for_each(it, wants)
+		((struct swi_wnode *)swi_list_entry(it, struct swi_want, link)->priv)->f = NULL;
+}
+
+static void fetch_fail(struct swi_fetch *f, int status, const char *text)
+{
+	struct swi_snode *sn = f->sn;
+	char copy[SWI_SMSG_TEXT];
+	struct swi_list wants;
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	detach(f, &wants);
+	sn->stats.fetch_failures++;
+	swi_fetch_free(f);
+	swi_wants_answer(sn, &wants, status, copy, 0);
+}
+
+/* The object lies at @offset, held once for us. */
+static void fetch_done(struct swi_fetch *f, uint64_t offset)
+{
+	struct swi_snode *sn = f->sn;
+	struct swi_list wants;
+
+	detach(f, &wants);
+	swi_fetch_free(f);
+	swi_wants_answer(sn, &wants, 0, "", offset);
+	swi_hold_drop(sn, offset);
+}
+
+void swi_fetch_unwanted(struct swi_fetch *f)
+{
+	if (!swi_list_empty(&f->wants))
 		return;
-	w->priv = NULL;
-	swi_list_del(&w->link);
-	atomic_fetch_sub(&sn->shm->waiters, 1);
+	/* What the card or the disk writes to stays until they are done; then it is published. */
+	if (f->phase != SWI_FETCH_READ && f->phase != SWI_FETCH_RESTORE &&
+	    f->phase != SWI_FETCH_VERIFY)
+		swi_fetch_free(f);
 }
 
-void swi_watch(struct swi_snode *sn, struct swi_watch *w)
+/* ---- trying again ---- */
+
+static void pause_over(struct swi_timer *t)
 {
-	swi_list_push_back(&sn->fetches.watches, &w->link);
-	w->priv = sn;
-	waiters_add(sn);
+	fetch_start(swi_container_of(t, struct swi_fetch, pause));
 }
 
-void swi_watch_cancel(struct swi_snode *sn, struct swi_watch *w)
+/* Nobody who has it could give it: look again who has it, a bounded number of times. */
+static void fetch_again(struct swi_fetch *f)
 {
-	if (!w->priv)
+	struct swi_snode *sn = f->sn;
+
+	give_lease_back(f);
+	give_room_back(f);
+	f->restoring = false;
+	if (++f->attempts >= ATTEMPTS_MAX) {
+		fetch_fail(f, f->last_status ? f->last_status : SWARM_ELOST, f->last_text);
 		return;
-	w->priv = NULL;
-	swi_list_del(&w->link);
-	atomic_fetch_sub(&sn->shm->waiters, 1);
-}
-
-void swi_fetch_sealed(struct swi_snode *sn, struct swarm_ref ref SWI_UNUSED, uint64_t len SWI_UNUSED)
-{
-	sn->fetches.look = true;
-}
-
-static bool try_want(struct swi_snode *sn, struct swi_want *w)
-{
-	uint64_t offset;
-
-	if (swi_hold_find(sn, w->ref.id, &offset)) {
-		sn->stats.local_hits++;
-		swi_want_cancel(sn, w);
-		w->cb(w, 0, "", offset);
-		return true;
 	}
-	if (sn->now_ns < w->deadline_ns)
-		return false;
-	swi_want_cancel(sn, w);
-	w->cb(w, -ENOENT, "no node has the object", 0);
-	return true;
-}
-
-static bool try_watch(struct swi_snode *sn, struct swi_watch *w)
-{
-	struct swi_index_hit hit;
-	uint64_t offset;
-
-	if (swi_object_find(sn, w->ref.id, &hit, &offset)) {
-		const struct swi_object_head *h = swi_object_at(sn, offset, NULL);
-		const struct swi_copies copies = {
-		    .len = h ? h->len : 0, .count = 1, .node = {sn->node}};
-
-		swi_watch_cancel(sn, w);
-		w->cb(w, 0, "", &copies);
-		return true;
+	f->phase = SWI_FETCH_PAUSE;
+	if (swi_list_empty(&f->wants)) {
+		swi_fetch_free(f);
+		return;
 	}
-	if (sn->now_ns < w->deadline_ns)
-		return false;
-	swi_watch_cancel(sn, w);
-	w->cb(w, -ENOENT, "no node has the object", NULL);
-	return true;
+	f->pause.cb = pause_over;
+	swi_timer_set(&sn->timers, &f->pause, sn->now_ns + (PAUSE_NS << f->attempts));
 }
 
-int swi_fetches_step(struct swi_snode *sn)
+/* The holder that was asked cannot serve. */
+static void holder_failed(struct swi_fetch *f, int status, const char *why)
 {
-	struct swi_list wants, watches;
-	int n = 0;
+	struct swi_snode *sn = f->sn;
+	char id[SWI_OID_TEXT];
 
-	if (!sn->fetches.look && sn->now_ns < swi_fetches_deadline_ns(sn))
+	f->last_status = status;
+	snprintf(f->last_text, sizeof(f->last_text), "object %s on node %u: %.150s",
+		 swi_oid_text(f->id, id), f->holder, why && why[0] ? why : swarm_strerror(status));
+	if (status == SWARM_ECORRUPT) {
+		sn->stats.digest_errors++;
+		swi_error(sn->log, "%s", f->last_text);
+	}
+	if (status == -ENOENT || status == SWARM_ECORRUPT || status == SWARM_ESTALE)
+		swi_dir_have_not(sn, f->ref, f->holder, status);
+	give_lease_back(f);
+	fetch_next_holder(f);
+}
+
+/* ---- publishing ---- */
+
+static bool tight(struct swi_snode *sn)
+{
+	return sn->extents.used > sn->arena_bytes / 1000 * swi_evict_high_permille(sn);
+}
+
+static void fetch_publish(struct swi_fetch *f)
+{
+	struct swi_snode *sn = f->sn;
+	struct swi_object_head *h = (void *)(sn->arena + f->offset);
+	const bool passing = f->restoring && swi_fetch_for_peers_only(f) && tight(sn) &&
+			     !swi_list_empty(&f->wants);
+	struct swi_local there;
+	uint64_t offset = f->offset;
+	int rc = -EEXIST;
+
+	h->gen = swi_snode_gen(sn);
+	atomic_store_explicit(&h->touch, (uint16_t)atomic_load(&sn->shm->tick),
+			      memory_order_relaxed);
+	atomic_store_explicit(&h->state, SWI_OBJ_SEALED, memory_order_release);
+	if (!f->restoring)
+		h->flags = (h->flags & SWI_OBJ_F_NAMED) | SWI_OBJ_F_SECONDARY | SWI_OBJ_F_DIGEST;
+	swi_hold_add(sn, offset);
+	if (!passing)
+		rc = swi_local_publish(sn, f->id, h->gen, offset);
+	if (rc == -EEXIST && !passing && swi_local_find(sn, f->id, &there)) {
+		swi_hold_drop(sn, offset); /* sealed here meanwhile: theirs stands */
+		swi_hold_add(sn, there.offset);
+		fetch_done(f, there.offset);
+		return;
+	}
+	f->have_room = false;
+	if (rc) /* a reader's passing copy, or the index is full: it goes with its last hold */
+		swi_retire(sn, offset, f->bytes);
+	else if (!f->restoring)
+		swi_dir_have(sn, f->ref, f->len, 0);
+	else
+		swi_dir_have(sn, f->ref, f->len, SWI_COPY_PRIMARY | SWI_COPY_AGAIN);
+	fetch_done(f, offset);
+}
+
+/* ---- READ ---- */
+
+static bool header_fits(const struct swi_fetch *f)
+{
+	const struct swi_object_head *h = (void *)(f->sn->arena + f->offset);
+
+	return h->magic == SWI_OBJ_MAGIC && h->oid[0] == f->id.w[0] && h->oid[1] == f->id.w[1] &&
+	       h->gen == f->lease.gen && h->epoch == f->lease.epoch && h->len == f->lease.len &&
+	       atomic_load_explicit(&h->state, memory_order_relaxed) == SWI_OBJ_SEALED;
+}
+
+static void verified(struct swi_digest *d, uint64_t digest)
+{
+	struct swi_fetch *f = d->owner;
+	struct swi_snode *sn = f->sn;
+
+	if (digest != f->lease.digest) {
+		holder_failed(f, SWARM_ECORRUPT, "the bytes do not match their digest");
+		return;
+	}
+	sn->stats.fetches++;
+	sn->stats.fetch_bytes += f->len;
+	atomic_store_explicit(&((struct swi_object_head *)(void *)(sn->arena + f->offset))->digest,
+			      digest, memory_order_relaxed);
+	fetch_publish(f);
+}
+
+static void read_done(struct swi_read *rd, int status)
+{
+	struct swi_fetch *f = rd->owner;
+	struct swi_snode *sn = f->sn;
+
+	sn->fetches.in_flight--;
+	give_lease_back(f);
+	if (status) {
+		holder_failed(f, status, NULL);
+		return;
+	}
+	if (!header_fits(f)) {
+		holder_failed(f, SWARM_ECORRUPT, "its header is not what was leased");
+		return;
+	}
+	f->phase = SWI_FETCH_VERIFY;
+	f->digest.cb = verified;
+	f->digest.owner = f;
+	swi_digest_begin(sn, &f->digest, sn->arena + f->offset + sizeof(struct swi_object_head),
+			 f->len);
+}
+
+static void fetch_read(struct swi_fetch *f)
+{
+	struct swi_snode *sn = f->sn;
+	struct swi_peer *p = swi_peer_by_epoch(sn, f->holder_epoch);
+	const uint64_t need = sizeof(struct swi_object_head) + f->len;
+	uint64_t region;
+	int rc;
+
+	if (!p || !p->chosen) {
+		holder_failed(f, SWARM_EPEERLOST, NULL);
+		return;
+	}
+	region = swi_conn_region_len(p->chosen->conn, f->lease.region);
+	if (f->lease.offset > region || need > region - f->lease.offset) {
+		holder_failed(f, SWARM_EPROTO, "it leased what lies outside of its memory");
+		return;
+	}
+	f->phase = SWI_FETCH_READ;
+	f->rd.cb = read_done;
+	f->rd.owner = f;
+	sn->fetches.in_flight++;
+	rc = swi_conn_read(p->chosen->conn, f->lease.region, f->lease.offset,
+			   sn->arena + f->offset, need, &f->rd);
+	if (rc) {
+		sn->fetches.in_flight--;
+		f->phase = SWI_FETCH_LEASE;
+		holder_failed(f, rc, NULL);
+	}
+}
+
+/* ---- leases ---- */
+
+static int on_leased(struct swi_req *rq, int status, uint16_t type, struct swi_rd *body)
+{
+	struct swi_fetch *f = rq->owner;
+	struct swi_snode *sn = f->sn;
+	struct swi_smsg_leased m;
+
+	if (!type) {
+		holder_failed(f, status, NULL);
 		return 0;
-	sn->fetches.look = false;
-	atomic_thread_fence(memory_order_seq_cst); /* partner: seal, then waiters, in object.c */
-	swi_list_init(&wants);
-	swi_list_init(&watches);
-	swi_list_splice(&wants, &sn->fetches.wants);
-	swi_list_splice(&watches, &sn->fetches.watches);
-	while (!swi_list_empty(&wants)) { /* a callback may cancel any other */
-		struct swi_want *w = swi_list_first(&wants, struct swi_want, link);
-
-		swi_list_del(&w->link);
-		swi_list_push_back(&sn->fetches.wants, &w->link);
-		n += try_want(sn, w);
 	}
-	while (!swi_list_empty(&watches)) {
-		struct swi_watch *w = swi_list_first(&watches, struct swi_watch, link);
-
-		swi_list_del(&w->link);
-		swi_list_push_back(&sn->fetches.watches, &w->link);
-		n += try_watch(sn, w);
+	if (type != SWI_S_LEASED || swi_smsg_get_leased(body, &m))
+		return SWARM_EPROTO;
+	swi_req_end(sn, rq);
+	if (m.status) {
+		holder_failed(f, m.status, m.text);
+		return 0;
 	}
-	return n;
+	f->lease = m;
+	f->leased = true;
+	if (m.len != f->len) {
+		holder_failed(f, SWARM_ECORRUPT, "its length is not what the home knows");
+		return 0;
+	}
+	fetch_read(f);
+	return 0;
 }
 
-uint64_t swi_fetches_deadline_ns(const struct swi_snode *sn)
+static void fetch_lease(struct swi_fetch *f, struct swi_peer *p)
 {
-	uint64_t d = UINT64_MAX;
+	struct swi_smsg_lease m = {.id = f->id};
+	uint8_t buf[64];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
-	swi_list_for_each(it, &sn->fetches.wants)
-		d = swi_min_u64(d, swi_list_entry(it, struct swi_want, link)->deadline_ns);
-	swi_list_for_each(it, &sn->fetches.watches)
-		d = swi_min_u64(d, swi_list_entry(it, struct swi_watch, link)->deadline_ns);
-	return d;
+	f->phase = SWI_FETCH_LEASE;
+	f->holder = p->node;
+	f->holder_epoch = p->epoch;
+	f->rq.cb = on_leased;
+	f->rq.owner = f;
+	m.req = swi_req_begin(f->sn, &f->rq, p);
+	swi_smsg_put_lease(&w, &m);
+	(void)swi_peer_send(f->sn, p, SWI_S_LEASE, buf, w.len);
+}
+
+static bool usable(struct swi_fetch *f, uint32_t i, bool spilled)
+{
+	const uint32_t node = f->copies.node[i];
+
+	return !f->tried[i] && f->copies.spilled[i] == spilled && node != f->sn->node &&
+	       swi_peer_find(f->sn, node);
+}
+
+/* Memory before disk; at random among equals, so that many readers spread over many copies. */
+static void fetch_next_holder(struct swi_fetch *f)
+{
+	if (swi_list_empty(&f->wants)) {
+		swi_fetch_free(f);
+		return;
+	}
+	for (int spilled = 0; spilled < 2; spilled++) {
+		uint32_t n = 0, pick;
+
+		for (uint32_t i = 0; i < f->copies.count; i++)
+			n += usable(f, i, spilled);
+		if (!n)
+			continue;
+		pick = n == 1 ? 0 : (uint32_t)(swi_rand(f->sn->env) % n);
+		for (uint32_t i = 0; i < f->copies.count; i++) {
+			if (!usable(f, i, spilled) || pick--)
+				continue;
+			f->tried[i] = true;
+			fetch_lease(f, swi_peer_find(f->sn, f->copies.node[i]));
+			return;
+		}
+	}
+	fetch_again(f);
+}
+
+/* ---- room ---- */
+
+static void restore_begin(struct swi_fetch *f);
+
+static void room_given(struct swi_room *r, int status)
+{
+	struct swi_fetch *f = r->owner;
+	char text[SWI_SMSG_TEXT];
+
+	if (status) {
+		snprintf(text, sizeof(text), "no memory for an object of %llu bytes: %s",
+			 (unsigned long long)f->len, swarm_strerror(status));
+		fetch_fail(f, status == -E2BIG ? SWARM_EFULL : status, text);
+		return;
+	}
+	f->offset = r->offset;
+	f->have_room = true;
+	if (f->restoring)
+		restore_begin(f);
+	else if (f->leased)
+		fetch_read(f);
+	else
+		fetch_next_holder(f);
+}
+
+static void fetch_room(struct swi_fetch *f)
+{
+	int rc;
+
+	f->phase = SWI_FETCH_ROOM;
+	if (f->len > f->sn->arena_bytes) { /* a peer's word: nothing is computed with it before */
+		room_given(&f->room, -E2BIG);
+		return;
+	}
+	f->bytes = swi_extent_bytes(f->len);
+	f->room.bytes = f->bytes;
+	f->room.recovery = swi_fetch_recovers(f);
+	rc = swi_room_ask(f->sn, &f->room);
+	if (rc != -EAGAIN) {
+		room_given(&f->room, rc);
+		return;
+	}
+	/* Who waits for room keeps nobody else's memory: two full stores would wait for each other. */
+	give_lease_back(f);
+}
+
+/* ---- restoring ---- */
+
+static void restored(struct swi_spill_io *io)
+{
+	struct swi_fetch *f = io->owner;
+	struct swi_snode *sn = f->sn;
+	char id[SWI_OID_TEXT];
+
+	sn->fetches.in_flight--;
+	if (!io->status) {
+		sn->stats.restores++;
+		sn->stats.restore_bytes += f->len;
+		fetch_publish(f);
+		return;
+	}
+	f->last_status = io->status;
+	snprintf(f->last_text, sizeof(f->last_text), "object %s on the disk of node %u: %s",
+		 swi_oid_text(f->id, id), sn->node, swarm_strerror(io->status));
+	if (io->status == SWARM_ECORRUPT) {
+		sn->stats.digest_errors++;
+		swi_error(sn->log, "%s", f->last_text);
+		swi_spill_forget(sn->spill, f->id);
+		swi_dir_have_not(sn, f->ref, sn->node, io->status);
+	}
+	f->no_restore = io->status != -ENOENT;
+	fetch_again(f);
+}
+
+static void restore_begin(struct swi_fetch *f)
+{
+	struct swi_snode *sn = f->sn;
+
+	f->phase = SWI_FETCH_RESTORE;
+	sn->fetches.in_flight++;
+	f->io.id = f->id;
+	f->io.extent = sn->arena + f->offset;
+	f->io.extent_bytes = f->bytes;
+	f->io.cb = restored;
+	f->io.owner = f;
+	swi_spill_restore(sn->spill, &f->io);
+}
+
+/* ---- beginning ---- */
+
+static void located(struct swi_watch *w, int status, const char *text,
+		    const struct swi_copies *copies)
+{
+	struct swi_fetch *f = w->owner;
+	struct swi_snode *sn = f->sn;
+	uint64_t offset;
+
+	if (status) {
+		fetch_fail(f, status, text);
+		return;
+	}
+	if (swi_hold_find(sn, f->id, &offset)) {
+		fetch_done(f, offset);
+		return;
+	}
+	memset(f->tried, 0, sizeof(f->tried));
+	f->copies = *copies;
+	f->len = copies->len;
+	for (uint32_t i = 0; i < copies->count; i++) {
+		uint64_t len;
+
+		if (copies->node[i] != sn->node || swi_spilled_here(sn, f->id, &len))
+			continue;
+		/* The home believes that we have it. */
+		swi_dir_have_not(sn, f->ref, sn->node, -ENOENT);
+	}
+	fetch_room(f);
+}
+
+static void fetch_start(struct swi_fetch *f)
+{
+	struct swi_snode *sn = f->sn;
+	uint64_t offset;
+
+	if (swi_hold_find(sn, f->id, &offset)) {
+		fetch_done(f, offset);
+		return;
+	}
+	if (!f->no_restore && swi_spilled_here(sn, f->id, &f->len)) {
+		f->restoring = true;
+		fetch_room(f);
+		return;
+	}
+	f->phase = SWI_FETCH_LOCATE;
+	f->watch = (struct swi_watch){
+	    .ref = f->ref, .deadline_ns = UINT64_MAX, .cb = located, .owner = f};
+	swi_watch_bytes(sn, &f->watch);
+}
+
+bool swi_fetch_leased(struct swi_snode *sn, struct swarm_oid id, struct swi_peer *peer,
+		      const struct swi_smsg_leased *lease)
+{
+	struct swi_fetch *f;
+
+	HASH_FIND(hh, sn->fetches.by_id, &id, sizeof(id), f);
+	if (!f || f->phase != SWI_FETCH_LOCATE)
+		return false;
+	swi_watch_cancel(sn, &f->watch);
+	memset(f->tried, 0, sizeof(f->tried));
+	f->copies = (struct swi_copies){.len = lease->len, .count = 1, .node = {peer->node}};
+	f->len = lease->len;
+	f->lease = *lease;
+	f->leased = true;
+	f->holder = peer->node;
+	f->holder_epoch = peer->epoch;
+	fetch_room(f);
+	return true;
+}
+
+void swi_fetch_join(struct swi_snode *sn, struct swi_want *w, struct swi_wnode *n)
+{
+	struct swi_fetch *f;
+
+	HASH_FIND(hh, sn->fetches.by_id, &w->ref.id, sizeof(w->ref.id), f);
+	if (f) {
+		n->f = f;
+		swi_list_push_back(&f->wants, &w->link);
+		return;
+	}
+	f = calloc(1, sizeof(*f));
+	SWI_BUG_ON(!f);
+	f->sn = sn;
+	f->id = w->ref.id;
+	f->ref = w->ref;
+	f->room.cb = room_given;
+	f->room.owner = f;
+	swi_list_init(&f->wants);
+	HASH_ADD(hh, sn->fetches.by_id, id, sizeof(f->id), f);
+	n->f = f;
+	swi_list_push_back(&f->wants, &w->link);
+	fetch_start(f);
 }

@@ -1,22 +1,68 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fetch.h - wants and watches that wait for an object. Owner thread of the node.
+ * fetch.h - wants, and the transfer that all wants for one object share. Owner thread of the node.
+ *
+ * A fetch ends by an extent of this arena with the object in it: found, restored from disk, or READ
+ * from a peer and verified. A byte that failed its check is never published. An extent under a READ
+ * or a restore is freed only after that has ended, whoever died meanwhile.
  */
 #ifndef SWI_FETCH_H
 #define SWI_FETCH_H
 
-#include "store/node.h"
+#include <uthash.h>
+
+#include "store/digest.h"
+#include "store/directory.h"
+#include "store/room.h"
+
+enum swi_fetch_phase {
+	SWI_FETCH_LOCATE, /* waits for the home to say who has it */
+	SWI_FETCH_ROOM,	  /* waits for arena memory */
+	SWI_FETCH_LEASE,  /* waits for the holder to promise that it stays */
+	SWI_FETCH_READ,	  /* one-sided READ in flight */
+	SWI_FETCH_VERIFY, /* the digest is being computed */
+	SWI_FETCH_RESTORE, /* disk read in flight */
+	SWI_FETCH_PAUSE,  /* a try failed; the next one begins soon */
+};
+
+struct swi_fetch {
+	struct swarm_oid id;
+	UT_hash_handle hh;
+	struct swi_snode *sn;
+	struct swarm_ref ref;
+	struct swi_list wants; /* struct swi_want */
+	enum swi_fetch_phase phase;
+	struct swi_watch watch;
+	struct swi_copies copies;
+	bool tried[SWI_COPIES_MAX];
+	uint32_t attempts, holder; /* node number of who is asked or READ */
+	uint64_t holder_epoch;
+	struct swi_room room;
+	bool have_room, restoring, no_restore, leased;
+	uint64_t len, bytes, offset;
+	struct swi_req rq;
+	struct swi_smsg_leased lease;
+	struct swi_read rd;
+	struct swi_spill_io io;
+	struct swi_digest digest;
+	struct swi_timer pause;
+	int last_status;
+	char last_text[SWI_SMSG_TEXT];
+};
 
 struct swi_fetches {
-	struct swi_list wants;	 /* struct swi_want */
-	struct swi_list watches; /* struct swi_watch */
-	bool look;		 /* something was sealed or asked since the last step */
+	struct swi_fetch *by_id;
+	struct swi_list fresh; /* struct swi_want, not looked at yet */
+	uint64_t in_flight;    /* READs and restores: nothing may be freed under them */
 };
 
 void swi_fetches_init(struct swi_snode *sn);
+void swi_fetches_fini(struct swi_snode *sn); /* the transport and the spill log are closed */
 int swi_fetches_step(struct swi_snode *sn);
-uint64_t swi_fetches_deadline_ns(const struct swi_snode *sn);
-/* A client announced a seal (head->waiters > 0, or named and clustered). @len is foreign. */
-void swi_fetch_sealed(struct swi_snode *sn, struct swarm_ref ref, uint64_t len);
+/* A spilled object for a peer: restored, but nothing is evicted for it and it need not stay. */
+void swi_want_for_peer(struct swi_snode *sn, struct swi_want *w);
+/* A LOCATE was answered by a lease. False: nobody fetches @id (any more). */
+bool swi_fetch_leased(struct swi_snode *sn, struct swarm_oid id, struct swi_peer *peer,
+		      const struct swi_smsg_leased *lease);
 
 #endif

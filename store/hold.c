@@ -88,6 +88,14 @@ void swi_retire(struct swi_snode *sn, uint64_t offset, uint64_t bytes)
 	swi_list_push_back(&sn->holds.retired, &h->link);
 }
 
+bool swi_is_held(const struct swi_snode *sn, uint64_t offset)
+{
+	struct swi_hold *h;
+
+	HASH_FIND(hh, sn->holds.by_offset, &offset, sizeof(offset), h);
+	return h && h->count;
+}
+
 bool swi_retiring(const struct swi_snode *sn, uint64_t offset)
 {
 	struct swi_hold *h;

@@ -35,6 +35,7 @@ int swi_holds_step(struct swi_snode *sn);
 uint64_t swi_holds_deadline_ns(const struct swi_snode *sn);
 /* The extent is in no slot any more. */
 void swi_retire(struct swi_snode *sn, uint64_t offset, uint64_t bytes);
+bool swi_is_held(const struct swi_snode *sn, uint64_t offset);
 bool swi_retiring(const struct swi_snode *sn, uint64_t offset);
 /* Takes the pins of every client into sn->holds.pins. */
 int swi_pins_scan(struct swi_snode *sn);

@@ -2,9 +2,9 @@
 /*
  * node.c - the loop of the node core: it makes the rooms, moves each forward, and adds up. See node.h.
  */
-#include <jansson.h>
-
 #include "store/snode_internal.h"
+
+#define STAGING_BYTES MIB(4) /* small objects are gathered here before they are written */
 
 static int check_opts(const struct swi_snode_opts *o, char *why, size_t why_len)
 {
@@ -13,6 +13,74 @@ static int check_opts(const struct swi_snode_opts *o, char *why, size_t why_len)
 		return 0;
 	snprintf(why, why_len, "the node core needs an arena, an index made for it, and an epoch");
 	return -EINVAL;
+}
+
+/* ---- life ---- */
+
+static int open_net(struct swi_snode *sn, char *why, size_t why_len)
+{
+	struct swi_tp_handler handler = swi_peers_handler;
+	struct swi_tp_opts o = sn->opts.tp;
+	int rc;
+
+	if (!o.backend && !o.bind)
+		return 0;
+	handler.ctx = sn;
+	o.node = sn->opts.node;
+	o.epoch = sn->epoch;
+	rc = swi_tp_open(&o, sn->env, sn->log, &handler, &sn->tp, why, why_len);
+	if (rc)
+		return rc;
+	rc = swi_tp_register(sn->tp, SWI_REGION_ARENA, sn->arena, sn->arena_bytes);
+	if (!rc)
+		rc = swi_tp_register(sn->tp, SWI_REGION_INDEX, sn->shm, sn->shm->index_bytes);
+	if (rc)
+		snprintf(why, why_len, "the arena cannot be registered with the network device: %s; %s",
+			 swarm_strerror(rc), swarm_strremedy(rc));
+	return rc;
+}
+
+static int open_spill(struct swi_snode *sn, char *why, size_t why_len)
+{
+	const struct swi_snode_opts *o = &sn->opts;
+	struct swi_spill_opts so = {
+	    .disks = o->disks,
+	    .disk_count = o->disk_count,
+	    .segment_bytes = o->segment_bytes,
+	    .quota_bytes = o->spill_bytes,
+	    .boot_epoch = o->epoch,
+	    .keep = o->spill_keep,
+	    .staging_bytes = STAGING_BYTES,
+	};
+
+	if (!o->disk_count)
+		return 0;
+	sn->staging = aligned_alloc(SWI_DISK_ALIGN, STAGING_BYTES);
+	if (!sn->staging)
+		return -ENOMEM;
+	so.staging = sn->staging;
+	for (uint32_t i = 0; i < o->disk_count; i++) {
+		struct swi_disk *d = o->disks[i];
+
+		if (d->ops->register_memory) /* faster where it works */
+			(void)d->ops->register_memory(d, sn->arena, sn->arena_bytes);
+	}
+	return swi_spill_create(&so, sn->env, sn->log, &sn->spill, why, why_len);
+}
+
+static int open_rooms(struct swi_snode *sn, char *why, size_t why_len)
+{
+	int rc = swi_index_open(&sn->index, sn->shm, sn->shm->index_bytes);
+
+	if (!rc)
+		rc = swi_extents_init(&sn->extents, sn->arena_bytes);
+	if (!rc)
+		rc = swi_clients_init(sn);
+	if (!rc)
+		rc = open_spill(sn, why, why_len);
+	if (!rc)
+		rc = open_net(sn, why, why_len);
+	return rc;
 }
 
 int swi_snode_create(const struct swi_snode_opts *opts, struct swi_snode **out, char *why,
@@ -32,17 +100,19 @@ int swi_snode_create(const struct swi_snode_opts *opts, struct swi_snode **out, 
 	sn->arena = opts->arena;
 	sn->arena_bytes = opts->arena_bytes;
 	sn->shm = opts->shm;
+	sn->epoch = opts->epoch;
 	sn->now_ns = swi_now(sn->env);
 	swi_list_init(&sn->clients.list);
 	swi_holds_init(sn);
 	swi_fetches_init(sn);
-	rc = swi_index_open(&sn->index, sn->shm, sn->shm->index_bytes);
-	if (!rc)
-		rc = swi_extents_init(&sn->extents, sn->arena_bytes);
-	if (!rc)
-		rc = swi_clients_init(sn);
+	swi_peers_init(sn);
+	swi_dir_init(sn);
+	swi_digests_init(sn);
+	swi_rooms_init(sn);
+	swi_draining_init(sn);
+	snprintf(why, why_len, "the node core cannot start");
+	rc = open_rooms(sn, why, why_len);
 	if (rc) {
-		snprintf(why, why_len, "the node core cannot start: %s", swarm_strerror(rc));
 		swi_snode_destroy(sn);
 		return rc;
 	}
@@ -52,13 +122,30 @@ int swi_snode_create(const struct swi_snode_opts *opts, struct swi_snode **out, 
 	return 0;
 }
 
+/*
+ * First nothing is written into the arena any more (network, disk), then those who wait are let go,
+ * then what they waited for.
+ */
 void swi_snode_destroy(struct swi_snode *sn)
 {
 	if (!sn)
 		return;
+	swi_peers_cut(sn);
+	swi_tp_close(sn->tp);
+	sn->tp = NULL;
+	memset(&sn->hooks, 0, sizeof(sn->hooks));
+	swi_spill_destroy(sn->spill);
+	sn->spill = NULL;
 	swi_clients_fini(sn);
+	swi_draining_fini(sn);
+	swi_peers_fini(sn);
+	swi_fetches_fini(sn);
+	swi_evict_fini(sn);
+	swi_dir_fini(sn);
 	swi_holds_fini(sn);
 	swi_extents_fini(&sn->extents);
+	swi_timers_fini(&sn->timers);
+	free(sn->staging);
 	free(sn);
 }
 
@@ -71,11 +158,52 @@ void swi_snode_set_number(struct swi_snode *sn, uint32_t node)
 {
 	sn->node = node;
 	atomic_store(&sn->shm->node, node);
+	if (sn->tp)
+		swi_tp_set_node(sn->tp, node);
+	sn->dir.moved = true;
 }
 
 uint32_t swi_snode_number(const struct swi_snode *sn)
 {
 	return sn->node;
+}
+
+/* ---- the loop ---- */
+
+int swi_snode_peer_msg(struct swi_snode *sn, struct swi_link *l, uint16_t type, struct swi_rd *body)
+{
+	int rc;
+
+	switch (type) {
+	case SWI_S_LOCATE:
+		return swi_dir_on_locate(l, body);
+	case SWI_S_UNWATCH:
+		return swi_dir_on_unwatch(l, body);
+	case SWI_S_COPIES:
+		return swi_dir_on_copies(l, body);
+	case SWI_S_LEASE:
+		return swi_serve_on_lease(l, body);
+	case SWI_S_LEASE_END:
+		return swi_serve_on_ends(l, body);
+	case SWI_S_DROP:
+		return swi_dir_on_drop(l, body);
+	case SWI_S_DELETE:
+		return swi_dir_on_delete(l, body);
+	case SWI_S_MOVE:
+		return swi_drain_on_move(l, body);
+	case SWI_S_XFER:
+		return swi_dir_on_xfer(l, body);
+	case SWI_S_LEASED:
+		rc = swi_req_answer(sn, l->peer, type, body);
+		return rc == -ENOENT ? swi_serve_unclaimed(l, body) : rc;
+	case SWI_S_LOCATED:
+	case SWI_S_MOVED:
+	case SWI_S_XFERRED:
+		rc = swi_req_answer(sn, l->peer, type, body);
+		return rc == -ENOENT ? 0 : rc; /* nobody waits any more */
+	default:
+		return SWARM_EPROTO;
+	}
 }
 
 int swi_snode_step(struct swi_snode *sn)
@@ -85,19 +213,52 @@ int swi_snode_step(struct swi_snode *sn)
 	sn->now_ns = swi_now(sn->env);
 	atomic_store_explicit(&sn->shm->tick, (uint32_t)(sn->now_ns / (100 * NS_PER_MS)),
 			      memory_order_relaxed);
+	if (sn->tp)
+		n += swi_tp_progress(sn->tp);
+	if (sn->spill)
+		n += swi_spill_progress(sn->spill);
+	n += swi_peers_step(sn);
 	n += swi_clients_step(sn);
 	n += swi_fetches_step(sn);
+	n += swi_dir_step(sn);
+	n += swi_digests_step(sn);
+	n += swi_timers_run(&sn->timers, sn->now_ns);
+	n += swi_evict_step(sn);
 	n += swi_holds_step(sn);
 	n += swi_grants_step(sn);
+	n += swi_rooms_step(sn);
+	n += swi_announce_step(sn);
+	n += swi_draining_step(sn);
+	n += swi_peers_flush(sn);
 	return n;
 }
 
-uint64_t swi_snode_deadline_ns(const struct swi_snode *sn)
+static bool busy(const struct swi_snode *sn)
 {
-	uint64_t d = swi_clients_deadline_ns((struct swi_snode *)sn);
+	return !swi_list_empty(&sn->digests) || !swi_list_empty(&sn->dir.dirty) ||
+	       !swi_list_empty(&sn->dir.fresh) || !swi_list_empty(&sn->dir.untold) ||
+	       !swi_list_empty(&sn->fetches.fresh) || sn->announce.running || sn->dir.moved;
+}
 
-	d = swi_min_u64(d, swi_fetches_deadline_ns(sn));
-	return swi_min_u64(d, swi_holds_deadline_ns(sn));
+uint64_t swi_snode_deadline_ns(const struct swi_snode *csn)
+{
+	struct swi_snode *sn = (struct swi_snode *)csn;
+	uint64_t d = swi_clients_deadline_ns(sn);
+
+	if (busy(sn))
+		return sn->now_ns;
+	d = swi_min_u64(d, swi_timers_next(&sn->timers));
+	d = swi_min_u64(d, swi_holds_deadline_ns(sn));
+	d = swi_min_u64(d, swi_evict_deadline_ns(sn));
+	d = swi_min_u64(d, swi_draining_deadline_ns(sn));
+	if (sn->tp)
+		d = swi_min_u64(d, swi_tp_deadline_ns(sn->tp));
+	if (sn->spill)
+		d = swi_min_u64(d, swi_spill_deadline_ns(sn->spill));
+	/* The coarse clock in the shared page: recency, while anybody uses it. */
+	if (sn->clients.count)
+		d = swi_min_u64(d, swi_sat_add(sn->now_ns, 100 * NS_PER_MS));
+	return d;
 }
 
 struct swi_env *swi_snode_env(struct swi_snode *sn)
@@ -172,15 +333,6 @@ bool swi_object_drop(struct swi_snode *sn, const struct swi_index_hit *hit)
 	return true;
 }
 
-void swi_delete(struct swi_snode *sn, struct swarm_ref ref)
-{
-	struct swi_index_hit hit;
-	uint64_t offset;
-
-	if (swi_object_find(sn, ref.id, &hit, &offset))
-		swi_object_drop(sn, &hit);
-}
-
 void swi_snode_stats(struct swi_snode *sn, struct swi_snode_stats *out)
 {
 	struct swi_snode_stats s = sn->stats;
@@ -190,6 +342,7 @@ void swi_snode_stats(struct swi_snode *sn, struct swi_snode_stats *out)
 	s.arena_largest_free = swi_extents_largest(&sn->extents);
 	s.objects = atomic_load(&sn->shm->objects);
 	s.holds = sn->holds.count;
+	s.peers = sn->peers.count;
 	s.clients = sn->clients.count;
 	s.client_errors = sn->clients.errors + sn->extents.bad_frees;
 	s.pins = 0;
@@ -198,30 +351,13 @@ void swi_snode_stats(struct swi_snode *sn, struct swi_snode_stats *out)
 	*out = s;
 }
 
-struct swi_spill *swi_snode_spill(struct swi_snode *sn SWI_UNUSED)
+struct swi_spill *swi_snode_spill(struct swi_snode *sn)
 {
-	return NULL;
+	return sn->spill;
 }
 
-struct swi_tp *swi_snode_tp(struct swi_snode *sn SWI_UNUSED)
+struct swi_tp *swi_snode_tp(struct swi_snode *sn)
 {
-	return NULL;
+	return sn->tp;
 }
 
-char *swi_snode_status_json(struct swi_snode *sn)
-{
-	struct swi_snode_stats s;
-
-	swi_snode_stats(sn, &s);
-	json_t *root = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "node",
-				 (json_int_t)sn->node, "arena_bytes", (json_int_t)s.arena_bytes,
-				 "arena_used", (json_int_t)s.arena_used, "arena_largest_free",
-				 (json_int_t)s.arena_largest_free, "objects", (json_int_t)s.objects,
-				 "pins", (json_int_t)s.pins, "holds", (json_int_t)s.holds, "clients",
-				 (json_int_t)s.clients, "client_errors", (json_int_t)s.client_errors,
-				 "local_hits", (json_int_t)s.local_hits);
-	char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-
-	json_decref(root);
-	return text;
-}

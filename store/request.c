@@ -403,7 +403,7 @@ static int do_sealed(struct swi_client *cl, const struct swi_msg *msg)
 
 	if (!swi_rd_done(&r))
 		return -EPROTO;
-	swi_fetch_sealed(cl->sn, ref, len);
+	swi_snode_sealed(cl->sn, ref, len);
 	return 0;
 }
 
@@ -422,17 +422,89 @@ static int do_delete(struct swi_client *cl, const struct swi_msg *msg)
 	return 0;
 }
 
+/* ---- PEER ---- */
+
+struct client_dial {
+	struct swi_list link;
+	struct swi_client *cl;
+	uint64_t req;
+	struct swi_dial dial;
+	struct swi_timer timer;
+	char address[64];
+};
+
+static void dial_free(struct client_dial *d)
+{
+	swi_dial_cancel(&d->dial);
+	swi_timer_stop(&d->cl->sn->timers, &d->timer);
+	swi_list_del(&d->link);
+	d->cl->requests--;
+	free(d);
+}
+
+static void dial_failed(struct client_dial *d, int status)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "no store answers at %s: %s; %s", d->address,
+		 swarm_strerror(status), swarm_strremedy(status));
+	swi_client_reply_error(d->cl, d->req, status, text);
+	dial_free(d);
+}
+
+static void dial_answer(struct swi_dial *dial, int status, uint32_t node)
+{
+	struct client_dial *d = swi_container_of(dial, struct client_dial, dial);
+	uint8_t buf[8];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	if (status) {
+		dial_failed(d, status);
+		return;
+	}
+	swi_wr_u32(&w, 0);
+	swi_wr_u32(&w, node);
+	swi_client_send(d->cl, SWI_L_REPLY, d->req, buf, w.len);
+	dial_free(d);
+}
+
+static void dial_due(struct swi_timer *t)
+{
+	dial_failed(swi_container_of(t, struct client_dial, timer), -ETIMEDOUT);
+}
+
 static int do_peer(struct swi_client *cl, const struct swi_msg *msg)
 {
 	struct swi_rd r = swi_rd_init(msg->body, msg->len);
-	char address[64];
+	struct swi_snode *sn = cl->sn;
+	struct client_dial *d = calloc(1, sizeof(*d));
+	int rc;
 
-	swi_rd_str(&r, address, sizeof(address));
-	swi_rd_u64(&r);
-	if (!swi_rd_done(&r) || !msg->req)
+	if (!d)
+		return -ENOMEM;
+	d->cl = cl;
+	d->req = msg->req;
+	swi_rd_str(&r, d->address, sizeof(d->address));
+	const uint64_t timeout_ns = swi_rd_u64(&r);
+
+	if (!swi_rd_done(&r) || !msg->req) {
+		free(d);
 		return -EPROTO;
-	swi_client_reply_error(cl, msg->req, SWARM_ENOTRANSPORT,
-			       "this store serves no peers: open it with an address to bind");
+	}
+	d->dial.cb = dial_answer;
+	d->timer.cb = dial_due;
+	cl->requests++;
+	swi_list_push_back(&cl->dials, &d->link);
+	rc = swi_peer_dial_tell(sn, d->address, &d->dial);
+	if (rc == SWARM_ENOTRANSPORT) {
+		swi_client_reply_error(cl, msg->req, rc,
+				       "this store serves no peers: open it with an address to bind");
+		dial_free(d);
+	} else if (rc) {
+		dial_failed(d, rc);
+	} else {
+		swi_timer_set(&sn->timers, &d->timer, swi_sat_add(sn->now_ns, timeout_ns));
+	}
 	return 0;
 }
 
@@ -482,4 +554,6 @@ void swi_client_requests_drop(struct swi_client *cl)
 	}
 	while (!swi_list_empty(&cl->waits))
 		wait_free(swi_list_first(&cl->waits, struct client_wait, link));
+	while (!swi_list_empty(&cl->dials))
+		dial_free(swi_list_first(&cl->dials, struct client_dial, link));
 }

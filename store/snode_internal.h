@@ -7,12 +7,23 @@
 #ifndef SWI_SNODE_INTERNAL_H
 #define SWI_SNODE_INTERNAL_H
 
+#include "store/announce.h"
 #include "store/clients.h"
+#include "store/digest.h"
+#include "store/directory.h"
+#include "store/drain.h"
+#include "store/evict.h"
 #include "store/extent.h"
 #include "store/fetch.h"
 #include "store/hold.h"
 #include "store/index.h"
+#include "store/local.h"
 #include "store/node.h"
+#include "store/peer.h"
+#include "store/req.h"
+#include "store/room.h"
+#include "store/serve.h"
+#include "store/timer.h"
 
 struct swi_snode {
 	struct swi_snode_opts opts; /* as given; tp.bind and the like are not kept */
@@ -30,6 +41,21 @@ struct swi_snode {
 	struct swi_clients clients;
 	struct swi_holds holds;
 	struct swi_fetches fetches;
+	struct swi_tp *tp;	 /* NULL: no network */
+	struct swi_spill *spill; /* NULL: no disk */
+	void *staging;		 /* of the spill log */
+	uint64_t epoch;
+	struct swi_timers timers;
+	struct swi_peers peers;
+	struct swi_req *reqs; /* by number */
+	uint64_t req_seq;
+	struct swi_dir dir;
+	struct swi_announce announce;
+	struct swi_list digests; /* struct swi_digest */
+	struct swi_leases leases;
+	struct swi_rooms rooms;
+	struct swi_evict evict;
+	struct swi_draining draining;
 	struct swi_snode_stats stats; /* counters; the sizes are filled in by swi_snode_stats() */
 };
 
@@ -42,5 +68,8 @@ bool swi_object_find(struct swi_snode *sn, struct swarm_oid id, struct swi_index
 uint32_t swi_snode_gen(struct swi_snode *sn);
 /* Takes a sealed or dead object out of the index and retires its extent. False: it changed meanwhile. */
 bool swi_object_drop(struct swi_snode *sn, const struct swi_index_hit *hit);
+
+/* node.c: a message of this layer (types 0x100-0x1ff) on the chosen connection. < 0: nonsense. */
+int swi_snode_peer_msg(struct swi_snode *sn, struct swi_link *l, uint16_t type, struct swi_rd *body);
 
 #endif

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dirmsg.c - the directory's half that talks: questions and answers between homes and others, what
+ * copies exist, deletes, and what membership does to the records. Everything here that comes from
+ * a peer was decoded by smsg.c. See directory.h.
+ */
+#include "store/announce.h"
+#include "store/directory.h"
+#include "store/drain.h"
+#include "store/serve.h"
+#include "store/snode_internal.h"
+
+/* ---- proxies: asking ---- */
+
+void swi_rec_unask(struct swi_snode *sn, struct swi_rec *rec)
+{
+	const struct swi_smsg_move m = {.req = rec->rq.num,
+					.ref = {.id = rec->id, .home = rec->home}};
+	uint8_t buf[64];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	if (!rec->rq.num)
+		return;
+	swi_smsg_put_move(&w, &m);
+	if (swi_peer_is_up(rec->rq.peer))
+		(void)swi_peer_send(sn, rec->rq.peer, SWI_S_UNWATCH, buf, w.len);
+	swi_req_end(sn, &rec->rq);
+	rec->answered = false;
+}
+
+static int on_located(struct swi_snode *sn, struct swi_rec *rec, struct swi_rd *body)
+{
+	struct swi_smsg_located m;
+
+	if (swi_smsg_get_located(body, &m) ||
+	    (m.state == SWI_DIR_AVAILABLE && !m.copies.count))
+		return SWARM_EPROTO;
+	rec->answered = true;
+	if (m.state == SWI_DIR_UNKNOWN || m.state == SWI_DIR_PENDING) {
+		rec->state = m.state;
+		swi_rec_touch(sn, rec); /* peers that wait here learn of it */
+		return 0;
+	}
+	swi_req_end(sn, &rec->rq);
+	if (m.state == SWI_DIR_FAILED)
+		swi_rec_fire(sn, rec, m.status, m.text, NULL);
+	else
+		swi_rec_fire(sn, rec, 0, "", &m.copies);
+	swi_rec_touch(sn, rec);
+	return 0;
+}
+
+/* The home has it in memory and gave a lease at once. */
+static int on_leased(struct swi_snode *sn, struct swi_rec *rec, struct swi_rd *body)
+{
+	struct swi_peer *peer = rec->rq.peer;
+	struct swi_smsg_leased m;
+	struct swi_copies copies = {.count = 1, .node = {peer->node}};
+
+	if (swi_smsg_get_leased(body, &m) || m.status)
+		return SWARM_EPROTO;
+	swi_req_end(sn, &rec->rq);
+	copies.len = m.len;
+	if (!swi_fetch_leased(sn, rec->id, peer, &m))
+		swi_peer_say_end(sn, peer, m.lease);
+	swi_rec_fire(sn, rec, 0, "", &copies);
+	swi_rec_touch(sn, rec);
+	return 0;
+}
+
+static int on_answer(struct swi_req *rq, int status, uint16_t type, struct swi_rd *body)
+{
+	struct swi_rec *rec = rq->owner;
+	struct swi_snode *sn = rec->sn;
+
+	(void)status;
+	if (type == SWI_S_LOCATED)
+		return on_located(sn, rec, body);
+	if (type == SWI_S_LEASED)
+		return on_leased(sn, rec, body);
+	if (type)
+		return SWARM_EPROTO;
+	rec->answered = false; /* lost: the step asks again, or asks the heir */
+	swi_rec_touch(sn, rec);
+	return 0;
+}
+
+void swi_rec_ask(struct swi_snode *sn, struct swi_rec *rec)
+{
+	const struct swarm_ref ref = {.id = rec->id, .home = rec->home};
+	struct swi_smsg_locate m = {.ref = ref, .flags = rec->want_bytes ? SWI_LOCATE_LEASE : 0};
+	int code;
+	const uint32_t home = swi_dir_home(sn, ref, &code);
+	struct swi_peer *p = home ? swi_peer_find(sn, home) : NULL;
+	uint8_t buf[64];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+	char text[SWI_SMSG_TEXT];
+
+	if (rec->rq.num && rec->rq.peer == p)
+		return;
+	swi_rec_unask(sn, rec);
+	if (code == SWARM_EHOMELOST) {
+		swi_dir_explain(sn, ref, text, sizeof(text));
+		swi_rec_fire(sn, rec, code, text, NULL);
+	}
+	if (!p)
+		return; /* not known yet: asked when it is */
+	rec->rq.cb = on_answer;
+	m.req = swi_req_begin(sn, &rec->rq, p);
+	swi_smsg_put_locate(&w, &m);
+	(void)swi_peer_send(sn, p, SWI_S_LOCATE, buf, w.len);
+}
+
+/* ---- homes: answering ---- */
+
+void swi_remote_tell(struct swi_snode *sn, struct swi_rec *rec, struct swi_remote *r, int status,
+		     const char *text, const struct swi_copies *copies)
+{
+	struct swi_smsg_located m = {.req = r->req};
+	uint8_t buf[SWI_SMSG_BODY_MAX];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	m.state = status < 0 ? SWI_DIR_FAILED : copies ? SWI_DIR_AVAILABLE : rec->state;
+	m.status = status;
+	if (copies)
+		m.copies = *copies;
+	snprintf(m.text, sizeof(m.text), "%s", text);
+	r->told = (uint8_t)(rec->state + 1);
+	swi_smsg_put_located(&w, &m);
+	(void)swi_peer_send(sn, r->peer, SWI_S_LOCATED, buf, w.len);
+}
+
+int swi_dir_on_locate(struct swi_link *l, struct swi_rd *body)
+{
+	struct swi_snode *sn = l->sn;
+	struct swi_smsg_locate m;
+	struct swi_remote *r;
+	struct swi_rec *rec;
+
+	if (swi_smsg_get_locate(body, &m))
+		return SWARM_EPROTO;
+	if ((m.flags & SWI_LOCATE_LEASE) && swi_serve_memory(l, m.req, m.ref.id))
+		return 0;
+	r = calloc(1, sizeof(*r));
+	SWI_BUG_ON(!r);
+	r->peer = l->peer;
+	r->req = m.req;
+	rec = swi_rec_get(sn, m.ref);
+	swi_list_push_back(&rec->remotes, &r->link);
+	swi_rec_touch(sn, rec);
+	return 0;
+}
+
+int swi_dir_on_unwatch(struct swi_link *l, struct swi_rd *body)
+{
+	struct swi_snode *sn = l->sn;
+	struct swi_smsg_move m;
+	struct swi_rec *rec;
+
+	if (swi_smsg_get_move(body, &m))
+		return SWARM_EPROTO;
+	rec = swi_dir_find(sn, m.ref.id);
+	if (!rec)
+		return 0; /* was answered meanwhile */
+	swi_list_for_each_safe(it, &rec->remotes) {
+		struct swi_remote *r = swi_list_entry(it, struct swi_remote, link);
+
+		if (r->peer != l->peer || r->req != m.req)
+			continue;
+		swi_list_del(&r->link);
+		free(r);
+		swi_rec_touch(sn, rec);
+		return 0;
+	}
+	return 0;
+}
+
+/* ---- copies ---- */
+
+static void row_to_home(struct swi_snode *sn, const struct swi_smsg_copy *row)
+{
+	int code;
+	const uint32_t home = swi_dir_home(sn, row->ref, &code);
+	struct swi_peer *p = home ? swi_peer_find(sn, home) : NULL;
+
+	if (p && row->node)
+		swi_peer_say_copy(sn, p, row);
+}
+
+void swi_dir_have(struct swi_snode *sn, struct swarm_ref ref, uint64_t len, uint8_t flags)
+{
+	const struct swi_smsg_copy row = {.ref = ref, .node = sn->node, .flags = flags, .len = len};
+	struct swi_rec *rec = swi_dir_find(sn, ref.id);
+
+	if (flags & SWI_COPY_PRIMARY)
+		swi_deleted_clear(sn, ref.id);
+	if (rec) {
+		if (rec->state == SWI_DIR_FAILED || rec->state == SWI_DIR_PENDING)
+			rec->state = SWI_DIR_UNKNOWN;
+		swi_rec_touch(sn, rec);
+	}
+	row_to_home(sn, &row);
+}
+
+void swi_dir_have_not(struct swi_snode *sn, struct swarm_ref ref, uint32_t node, int reason)
+{
+	const struct swi_smsg_copy row = {
+	    .ref = ref, .node = node, .flags = SWI_COPY_DEL, .reason = reason};
+	struct swi_rec *rec;
+	char text[128];
+	int code;
+
+	if (swi_dir_home(sn, ref, &code) != sn->node) {
+		row_to_home(sn, &row);
+		return;
+	}
+	rec = swi_rec_get(sn, ref);
+	rec->made = true;
+	if (rec->state == SWI_DIR_UNKNOWN)
+		rec->state = SWI_DIR_AVAILABLE; /* it was: the step sees whether it still is */
+	swi_rec_del_copy(sn, rec, node);
+	snprintf(text, sizeof(text), "the last copy was on node %u: %s", node,
+		 reason ? swarm_strerror(reason) : "dropped");
+	if (rec->state != SWI_DIR_FAILED)
+		swi_rec_set_text(rec, text);
+	swi_rec_touch(sn, rec);
+}
+
+void swi_snode_sealed(struct swi_snode *sn, struct swarm_ref ref, uint64_t len)
+{
+	struct swi_local lo;
+
+	if (swi_local_find(sn, ref.id, &lo))
+		swi_dir_have(sn, ref, lo.len, SWI_COPY_PRIMARY);
+	(void)len; /* foreign; the header was checked instead */
+}
+
+static void copy_deleted(struct swi_snode *sn, struct swi_peer *p, const struct swi_smsg_copy *row)
+{
+	uint8_t buf[32];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	(void)row;
+	swi_wr_ref(&w, row->ref);
+	(void)swi_peer_send(sn, p, SWI_S_DROP, buf, w.len);
+}
+
+static void copy_row(struct swi_link *l, const struct swi_smsg_copy *row)
+{
+	const bool fresh = (row->flags & SWI_COPY_PRIMARY) && !(row->flags & SWI_COPY_AGAIN);
+	struct swi_snode *sn = l->sn;
+	struct swi_rec *rec;
+
+	if (row->flags & SWI_COPY_DEL) {
+		if (row->reason == SWARM_ECORRUPT)
+			swi_warn(sn->log, "node %u says that the copy on node %u is corrupt",
+				 l->peer->node, row->node);
+		rec = swi_dir_find(sn, row->ref.id);
+		if (rec && rec->proxy)
+			return;
+		swi_dir_have_not(sn, row->ref, row->node, row->reason);
+		return;
+	}
+	if (row->node != l->peer->node)
+		return; /* nobody speaks for another */
+	if (swi_dir_is_deleted(sn, row->ref.id)) {
+		if (!fresh) {
+			copy_deleted(sn, l->peer, row);
+			return;
+		}
+		swi_deleted_clear(sn, row->ref.id);
+	}
+	rec = swi_rec_get(sn, row->ref);
+	rec->len = row->len;
+	swi_rec_add_copy(sn, rec,
+			 (struct swi_copy){.node = row->node,
+					   .primary = row->flags & SWI_COPY_PRIMARY,
+					   .spilled = row->flags & SWI_COPY_SPILLED});
+	if (rec->state == SWI_DIR_FAILED || rec->state == SWI_DIR_PENDING)
+		rec->state = SWI_DIR_UNKNOWN;
+	swi_rec_touch(sn, rec);
+}
+
+int swi_dir_on_copies(struct swi_link *l, struct swi_rd *body)
+{
+	struct swi_smsg_copy row;
+	uint32_t n;
+
+	if (swi_smsg_get_count(body, SWI_SMSG_COPY_BYTES, &n))
+		return SWARM_EPROTO;
+	while (n--) {
+		if (swi_smsg_get_copy(body, &row))
+			return SWARM_EPROTO;
+		copy_row(l, &row);
+	}
+	return swi_rd_done(body) ? 0 : SWARM_EPROTO;
+}
+
+/* ---- deleting ---- */
+
+void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
+{
+	struct swi_local lo;
+
+	if (swi_local_find(sn, id, &lo))
+		swi_object_drop(sn, &lo.hit);
+	if (sn->spill)
+		swi_spill_forget(sn->spill, id);
+	swi_evict_forget(sn, id);
+}
+
+void swi_dir_delete_here(struct swi_snode *sn, struct swarm_ref ref)
+{
+	struct swi_rec *rec = swi_rec_get(sn, ref);
+	uint8_t buf[32];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	swi_wr_ref(&w, ref);
+	for (uint32_t i = 0; i < rec->count; i++) {
+		struct swi_peer *p = swi_peer_find(sn, rec->copies[i].node);
+
+		if (p)
+			(void)swi_peer_send(sn, p, SWI_S_DROP, buf, w.len);
+	}
+	rec->count = 0;
+	rec->lost = false;
+	rec->state = SWI_DIR_UNKNOWN;
+	swi_rec_set_text(rec, NULL);
+	swi_dir_drop_local(sn, ref.id);
+	swi_deleted_add(sn, ref.id);
+	swi_rec_touch(sn, rec);
+}
+
+void swi_delete(struct swi_snode *sn, struct swarm_ref ref)
+{
+	int code;
+	const uint32_t home = swi_dir_home(sn, ref, &code);
+	struct swi_peer *p = home ? swi_peer_find(sn, home) : NULL;
+	uint8_t buf[32];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	if (home == sn->node) {
+		swi_dir_delete_here(sn, ref);
+		return;
+	}
+	swi_dir_drop_local(sn, ref.id);
+	if (!p)
+		return; /* no home, no record: what is left goes with its nodes */
+	swi_wr_ref(&w, ref);
+	(void)swi_peer_send(sn, p, SWI_S_DELETE, buf, w.len);
+}
+
+int swi_dir_on_delete(struct swi_link *l, struct swi_rd *body)
+{
+	struct swarm_ref ref;
+
+	if (swi_smsg_get_ref(body, &ref))
+		return SWARM_EPROTO;
+	/* As its home, whatever our view of the members says: two views must not pass it on for ever. */
+	swi_dir_delete_here(l->sn, ref);
+	return 0;
+}
+
+int swi_dir_on_drop(struct swi_link *l, struct swi_rd *body)
+{
+	struct swarm_ref ref;
+
+	if (swi_smsg_get_ref(body, &ref))
+		return SWARM_EPROTO;
+	swi_dir_drop_local(l->sn, ref.id);
+	return 0;
+}
+
+/* ---- inheritance ---- */
+
+bool swi_dir_record(struct swi_snode *sn, struct swi_rec *rec, struct swi_smsg_record *out)
+{
+	if (rec->proxy || !rec->home)
+		return false; /* named ones are told to their new home by who has them */
+	memset(out, 0, sizeof(*out));
+	out->ref = (struct swarm_ref){.id = rec->id, .home = rec->home};
+	out->state = rec->state;
+	out->status = rec->state == SWI_DIR_FAILED ? rec->code : 0;
+	out->copies.len = rec->len;
+	for (uint32_t i = 0; i < rec->count && out->copies.count < SWI_COPIES_MAX; i++) {
+		if (rec->copies[i].node == sn->node)
+			continue;
+		out->copies.node[out->copies.count] = rec->copies[i].node;
+		out->copies.spilled[out->copies.count++] = rec->copies[i].spilled;
+	}
+	snprintf(out->text, sizeof(out->text), "%s", rec->text ? rec->text : "");
+	return true;
+}
+
+static void inherit(struct swi_snode *sn, const struct swi_smsg_record *m)
+{
+	struct swi_rec *rec = swi_rec_get(sn, m->ref);
+
+	if (rec->proxy) {
+		swi_rec_unask(sn, rec);
+		rec->proxy = false;
+	}
+	rec->state = m->state == SWI_DIR_AVAILABLE ? SWI_DIR_UNKNOWN : m->state;
+	rec->made = rec->made || m->state == SWI_DIR_AVAILABLE;
+	rec->code = m->status;
+	rec->len = m->copies.len;
+	swi_rec_set_text(rec, m->text);
+	for (uint32_t i = 0; i < m->copies.count; i++)
+		swi_rec_add_copy(sn, rec,
+				 (struct swi_copy){.node = m->copies.node[i],
+						   .spilled = m->copies.spilled[i]});
+	swi_rec_touch(sn, rec);
+}
+
+int swi_dir_on_xfer(struct swi_link *l, struct swi_rd *body)
+{
+	struct swi_smsg_done done = {0};
+	struct swi_smsg_record m;
+	uint8_t buf[64];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+	uint32_t n;
+
+	done.req = swi_rd_u64(body);
+	if (swi_smsg_get_count(body, SWI_SMSG_RECORD_MIN, &n))
+		return SWARM_EPROTO;
+	while (n--) {
+		if (swi_smsg_get_record(body, &m))
+			return SWARM_EPROTO;
+		inherit(l->sn, &m);
+	}
+	if (!swi_rd_done(body))
+		return SWARM_EPROTO;
+	swi_smsg_put_done(&w, &done);
+	(void)swi_peer_send(l->sn, l->peer, SWI_S_XFERRED, buf, w.len);
+	return 0;
+}
+
+/* ---- membership ---- */
+
+void swi_dir_peer_added(struct swi_snode *sn, uint32_t node)
+{
+	/* Partner: a sealer publishes its slot, then reads clustered (object.c): it announces, or we walk over it. */
+	atomic_store_explicit(&sn->shm->clustered, 1, memory_order_seq_cst);
+	sn->dir.moved = true;
+	swi_announce_node(sn, node);
+}
+
+void swi_dir_peer_again(struct swi_snode *sn, uint32_t node)
+{
+	swi_announce_node(sn, node);
+}
+
+void swi_dir_peer_link_lost(struct swi_snode *sn, struct swi_peer *peer)
+{
+	struct swi_rec *rec, *tmp;
+
+	HASH_ITER(hh, sn->dir.recs, rec, tmp) {
+		swi_list_for_each_safe(it, &rec->remotes) {
+			struct swi_remote *r = swi_list_entry(it, struct swi_remote, link);
+
+			if (r->peer != peer)
+				continue;
+			swi_list_del(&r->link);
+			free(r);
+			swi_rec_touch(sn, rec);
+		}
+	}
+}
+
+void swi_dir_peer_removed(struct swi_snode *sn, uint32_t node)
+{
+	struct swi_rec *rec, *tmp;
+	char text[64];
+
+	snprintf(text, sizeof(text), "the last copy was on node %u, which is lost", node);
+	HASH_ITER(hh, sn->dir.recs, rec, tmp) {
+		const uint32_t before = rec->count;
+
+		swi_rec_del_copy(sn, rec, node);
+		if (rec->count == before)
+			continue;
+		if (rec->state == SWI_DIR_UNKNOWN)
+			rec->state = SWI_DIR_AVAILABLE;
+		if (!rec->count)
+			swi_rec_set_text(rec, text);
+		swi_rec_touch(sn, rec);
+	}
+	sn->dir.moved = true;
+	swi_announce_node(sn, node);
+	if (!sn->peers.count)
+		atomic_store_explicit(&sn->shm->clustered, 0, memory_order_seq_cst);
+}

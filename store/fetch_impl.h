@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fetch_impl.h - between want.c and fetch.c; nobody else includes it. */
+#ifndef SWI_FETCH_IMPL_H
+#define SWI_FETCH_IMPL_H
+
+#include "store/fetch.h"
+
+struct swi_wnode { /* the private half of a want */
+	struct swi_timer timer;
+	struct swi_snode *sn;
+	struct swi_want *w;
+	struct swi_fetch *f; /* NULL: in fetches.fresh, or being told */
+	bool for_peer;
+};
+
+void swi_fetch_join(struct swi_snode *sn, struct swi_want *w, struct swi_wnode *n);
+void swi_fetch_unwanted(struct swi_fetch *f); /* a want left: perhaps it was the last */
+void swi_fetch_free(struct swi_fetch *f);
+bool swi_fetch_for_peers_only(struct swi_fetch *f);
+bool swi_fetch_recovers(struct swi_fetch *f);
+/* Every want of the list, with a hold each on success. */
+void swi_wants_answer(struct swi_snode *sn, struct swi_list *wants, int status, const char *text,
+		      uint64_t offset);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * room.h - arena memory for the core's own copies (fetched, restored): now, or when something left.
+ *
+ * Oldest first; those that recover lost objects may use a last sixteenth of the arena that others
+ * leave free, so that a full store cannot dead-lock recovery. Owner thread only.
+ */
+#ifndef SWI_ROOM_H
+#define SWI_ROOM_H
+
+#include "store/node.h"
+
+struct swi_room {
+	struct swi_list link; /* rooms.list while it waits */
+	bool active;
+	bool recovery;
+	uint64_t bytes;	      /* of the extent */
+	uint64_t offset;      /* when given */
+	void (*cb)(struct swi_room *r, int status); /* from the step: 0 or -E2BIG, -ENOMEM */
+	void *owner;
+};
+
+struct swi_rooms {
+	struct swi_list list;
+	uint64_t bytes; /* what they want in all */
+	uint64_t frees; /* extents.frees when they were last tried */
+};
+
+void swi_rooms_init(struct swi_snode *sn);
+/* 0: r->offset is ours, no cb. -EAGAIN: cb() follows. Else a failure, no cb. */
+int swi_room_ask(struct swi_snode *sn, struct swi_room *r);
+void swi_room_cancel(struct swi_snode *sn, struct swi_room *r); /* idempotent; not when given */
+int swi_rooms_step(struct swi_snode *sn);
+/* What occupies the arena, in words. */
+void swi_room_explain(struct swi_snode *sn, uint64_t bytes, char *text, size_t len);
+/* Bytes that somebody waits for: clients and the core. */
+uint64_t swi_room_missing(struct swi_snode *sn);
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* serve.c - see serve.h. */
+#include "store/snode_internal.h"
+
+#define RESTORE_NS (60 * NS_PER_S) /* a spilled object is restored for a reader within this, or refused */
+
+struct serve { /* asked for, not given yet: it is being restored, or its digest is being computed */
+	struct swi_list link; /* swi_link.serves */
+	struct swi_link *l;
+	uint64_t req;
+	struct swarm_oid id;
+	struct swi_want want;
+	struct swi_digest digest;
+	uint64_t offset; /* held while the digest is computed */
+	bool held;
+};
+
+static void answer(struct swi_link *l, const struct swi_smsg_leased *m)
+{
+	uint8_t buf[SWI_SMSG_BODY_MAX];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	swi_smsg_put_leased(&w, m);
+	if (l->peer && l->peer->chosen == l)
+		(void)swi_peer_send(l->sn, l->peer, SWI_S_LEASED, buf, w.len);
+}
+
+static void refuse(struct swi_link *l, uint64_t req, int status, const char *text)
+{
+	struct swi_smsg_leased m = {.req = req, .status = status};
+
+	snprintf(m.text, sizeof(m.text), "%s", text);
+	answer(l, &m);
+}
+
+/* The caller's hold on the extent becomes the lease's. */
+static void give(struct swi_link *l, uint64_t req, uint64_t offset)
+{
+	struct swi_snode *sn = l->sn;
+	const struct swi_object_head *h = swi_object_at(sn, offset, NULL);
+	struct swi_smsg_leased m = {.req = req, .region = SWI_REGION_ARENA, .offset = offset};
+	struct swi_lease *le = calloc(1, sizeof(*le));
+
+	SWI_BUG_ON(!le);
+	if (!h) {
+		free(le);
+		swi_hold_drop(sn, offset);
+		refuse(l, req, SWARM_ECORRUPT, "the header of the object is damaged");
+		return;
+	}
+	le->num = ++sn->leases.seq;
+	le->owner = l;
+	le->offset = offset;
+	HASH_ADD(hh, sn->leases.by_num, num, sizeof(le->num), le);
+	swi_list_push_back(&l->leases, &le->link);
+	m.lease = le->num;
+	m.gen = h->gen;
+	m.epoch = h->epoch;
+	m.len = h->len;
+	m.digest = atomic_load_explicit(&h->digest, memory_order_relaxed);
+	sn->stats.served_reads++;
+	sn->stats.served_bytes += m.len;
+	answer(l, &m);
+}
+
+static void serve_free(struct serve *s)
+{
+	swi_want_cancel(s->l->sn, &s->want);
+	swi_digest_cancel(&s->digest);
+	if (s->held)
+		swi_hold_drop(s->l->sn, s->offset);
+	swi_list_del(&s->link);
+	free(s);
+}
+
+static struct serve *serve_new(struct swi_link *l, uint64_t req, struct swarm_oid id)
+{
+	struct serve *s = calloc(1, sizeof(*s));
+
+	SWI_BUG_ON(!s);
+	s->l = l;
+	s->req = req;
+	s->id = id;
+	swi_list_push_back(&l->serves, &s->link);
+	return s;
+}
+
+static void digest_done(struct swi_digest *d, uint64_t digest)
+{
+	struct serve *s = d->owner;
+	struct swi_object_head *h = swi_object_at(s->l->sn, s->offset, NULL);
+
+	if (h) {
+		atomic_store_explicit(&h->digest, digest, memory_order_relaxed);
+		__atomic_fetch_or(&h->flags, SWI_OBJ_F_DIGEST, __ATOMIC_RELAXED);
+	}
+	s->held = false;
+	give(s->l, s->req, s->offset);
+	serve_free(s);
+}
+
+/* The extent is held for this request: lease it, with its digest. */
+static void lease_held(struct swi_link *l, uint64_t req, uint64_t offset, struct serve *s)
+{
+	const struct swi_object_head *h = swi_object_at(l->sn, offset, NULL);
+
+	if (!h || (__atomic_load_n(&h->flags, __ATOMIC_RELAXED) & SWI_OBJ_F_DIGEST)) {
+		if (s)
+			serve_free(s);
+		give(l, req, offset);
+		return;
+	}
+	if (!s)
+		s = serve_new(l, req, (struct swarm_oid){{h->oid[0], h->oid[1]}});
+	s->offset = offset;
+	s->held = true;
+	s->digest.cb = digest_done;
+	s->digest.owner = s;
+	swi_digest_begin(l->sn, &s->digest, h + 1, h->len);
+}
+
+static void restored(struct swi_want *w, int status, const char *text, uint64_t offset)
+{
+	struct serve *s = swi_container_of(w, struct serve, want);
+
+	if (status) {
+		refuse(s->l, s->req, status, text);
+		serve_free(s);
+		return;
+	}
+	lease_held(s->l, s->req, offset, s);
+}
+
+bool swi_serve_memory(struct swi_link *l, uint64_t req, struct swarm_oid id)
+{
+	struct swi_local lo;
+
+	if (!swi_local_find(l->sn, id, &lo))
+		return false;
+	swi_hold_add(l->sn, lo.offset);
+	lease_held(l, req, lo.offset, NULL);
+	return true;
+}
+
+int swi_serve_on_lease(struct swi_link *l, struct swi_rd *body)
+{
+	struct swi_snode *sn = l->sn;
+	struct swi_smsg_lease m;
+	struct serve *s;
+	uint64_t len;
+
+	if (swi_smsg_get_lease(body, &m))
+		return SWARM_EPROTO;
+	if (swi_serve_memory(l, m.req, m.id))
+		return 0;
+	if (!swi_spilled_here(sn, m.id, &len)) {
+		refuse(l, m.req, -ENOENT, "the object is not here any more");
+		return 0;
+	}
+	s = serve_new(l, m.req, m.id);
+	s->want.ref = (struct swarm_ref){.id = m.id, .home = sn->node};
+	s->want.deadline_ns = sn->now_ns + RESTORE_NS;
+	s->want.cb = restored;
+	swi_want_for_peer(sn, &s->want);
+	return 0;
+}
+
+int swi_serve_unclaimed(struct swi_link *l, struct swi_rd *body)
+{
+	struct swi_smsg_leased m;
+
+	if (swi_smsg_get_leased(body, &m))
+		return SWARM_EPROTO;
+	if (!m.status)
+		swi_peer_say_end(l->sn, l->peer, m.lease);
+	return 0;
+}
+
+static void lease_end(struct swi_snode *sn, struct swi_lease *le)
+{
+	HASH_DELETE(hh, sn->leases.by_num, le);
+	swi_list_del(&le->link);
+	swi_hold_drop(sn, le->offset);
+	free(le);
+}
+
+int swi_serve_on_ends(struct swi_link *l, struct swi_rd *body)
+{
+	struct swi_snode *sn = l->sn;
+	struct swi_lease *le;
+	uint32_t n;
+
+	if (swi_smsg_get_count(body, 8, &n))
+		return SWARM_EPROTO;
+	while (n--) {
+		const uint64_t num = swi_rd_u64(body);
+
+		HASH_FIND(hh, sn->leases.by_num, &num, sizeof(num), le);
+		if (le && le->owner == l) /* else: of an earlier connection, ended with it */
+			lease_end(sn, le);
+	}
+	return swi_rd_done(body) ? 0 : SWARM_EPROTO;
+}
+
+void swi_serve_link_down(struct swi_link *l)
+{
+	while (!swi_list_empty(&l->serves))
+		serve_free(swi_list_first(&l->serves, struct serve, link));
+	while (!swi_list_empty(&l->leases))
+		lease_end(l->sn, swi_list_first(&l->leases, struct swi_lease, link));
+}

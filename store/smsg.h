@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * smsg.h - the messages that the stores of two nodes exchange: types 0x100-0x1ff of a connection.
+ *
+ * Every body has one struct, one encoder and one decoder. A decoder gets bytes of a peer: it never
+ * reads past them, refuses what does not fit exactly (SWARM_EPROTO: the connection is closed) and
+ * leaves *out untouched then. docs/WIRE.md lists the layouts. No state.
+ */
+#ifndef SWI_SMSG_H
+#define SWI_SMSG_H
+
+#include "store/node.h"
+
+enum swi_smsg {
+	SWI_S_USE = 0x100,     /* the node with the lower epoch chose this connection: talk here */
+	SWI_S_LOCATE = 0x101,  /* to a home: who has it? -> LOCATED, or LEASED when it lies here */
+	SWI_S_LOCATED = 0x102, /* as often as the state changes, until a final one */
+	SWI_S_UNWATCH = 0x103, /* no answer to that LOCATE is wanted any more */
+	SWI_S_COPIES = 0x104,  /* to a home: copies made and dropped, in order */
+	SWI_S_LEASE = 0x105,   /* to a holder: keep it until I have READ it -> LEASED */
+	SWI_S_LEASED = 0x106,
+	SWI_S_LEASE_END = 0x107, /* these READs are over */
+	SWI_S_DROP = 0x108,	 /* home to holder: the object was deleted */
+	SWI_S_DELETE = 0x109,	 /* to a home: delete it everywhere */
+	SWI_S_MOVE = 0x10a,	 /* of a node that drains: take this primary copy -> MOVED */
+	SWI_S_MOVED = 0x10b,
+	SWI_S_XFER = 0x10c, /* of a node that drains: be the home of these -> XFERRED */
+	SWI_S_XFERRED = 0x10d,
+};
+
+#define SWI_SMSG_TEXT	  256u /* longest explanation that travels, NUL included */
+#define SWI_SMSG_BODY_MAX 1024u /* enough for every body that is not a batch */
+
+#define SWI_LOCATE_LEASE 0x01u /* I want the bytes: answer with a lease when you have them */
+
+struct swi_smsg_locate {
+	uint64_t req;
+	struct swarm_ref ref;
+	uint8_t flags;
+};
+struct swi_smsg_located {
+	uint64_t req;
+	uint8_t state; /* enum swi_dir_state; AVAILABLE and FAILED are final */
+	int32_t status; /* why FAILED */
+	struct swi_copies copies;
+	char text[SWI_SMSG_TEXT];
+};
+struct swi_smsg_lease {
+	uint64_t req;
+	struct swarm_oid id;
+};
+struct swi_smsg_leased {
+	uint64_t req;
+	int32_t status; /* < 0: text says why; the other fields are 0 */
+	uint64_t lease; /* number for LEASE_END */
+	uint8_t region;
+	uint64_t offset; /* of the header in that region */
+	uint32_t gen;
+	uint64_t epoch; /* in the header */
+	uint64_t len, digest;
+	char text[SWI_SMSG_TEXT];
+};
+
+#define SWI_COPY_DEL	 0x01u /* else: it has one */
+#define SWI_COPY_PRIMARY 0x02u
+#define SWI_COPY_SPILLED 0x04u
+#define SWI_COPY_AGAIN	 0x08u /* told again after a change of membership, not newly made */
+struct swi_smsg_copy {
+	struct swarm_ref ref;
+	uint32_t node;
+	uint8_t flags;
+	uint64_t len;
+	int32_t reason; /* of a DEL: 0, -ENOENT, SWARM_ECORRUPT, ... */
+};
+#define SWI_SMSG_COPY_BYTES (20u + 4u + 1u + 8u + 4u)
+
+struct swi_smsg_move { /* MOVE, UNWATCH */
+	uint64_t req;
+	struct swarm_ref ref;
+};
+struct swi_smsg_done { /* MOVED, XFERRED */
+	uint64_t req;
+	int32_t status;
+	char text[SWI_SMSG_TEXT];
+};
+struct swi_smsg_record {
+	struct swarm_ref ref;
+	uint8_t state;
+	int32_t status;
+	struct swi_copies copies;
+	char text[SWI_SMSG_TEXT];
+};
+
+void swi_smsg_put_locate(struct swi_wr *w, const struct swi_smsg_locate *m);
+void swi_smsg_put_located(struct swi_wr *w, const struct swi_smsg_located *m);
+void swi_smsg_put_lease(struct swi_wr *w, const struct swi_smsg_lease *m);
+void swi_smsg_put_leased(struct swi_wr *w, const struct swi_smsg_leased *m);
+void swi_smsg_put_copy(struct swi_wr *w, const struct swi_smsg_copy *m); /* one row */
+void swi_smsg_put_move(struct swi_wr *w, const struct swi_smsg_move *m);
+void swi_smsg_put_done(struct swi_wr *w, const struct swi_smsg_done *m);
+void swi_smsg_put_record(struct swi_wr *w, const struct swi_smsg_record *m); /* one row */
+
+/* 0 or SWARM_EPROTO. Those that end a body also refuse bytes that are left over. */
+int swi_smsg_get_locate(struct swi_rd *r, struct swi_smsg_locate *out);
+int swi_smsg_get_located(struct swi_rd *r, struct swi_smsg_located *out);
+int swi_smsg_get_lease(struct swi_rd *r, struct swi_smsg_lease *out);
+int swi_smsg_get_leased(struct swi_rd *r, struct swi_smsg_leased *out);
+int swi_smsg_get_move(struct swi_rd *r, struct swi_smsg_move *out);
+int swi_smsg_get_done(struct swi_rd *r, struct swi_smsg_done *out);
+int swi_smsg_get_ref(struct swi_rd *r, struct swarm_ref *out); /* DELETE, DROP */
+/* Rows of a batch: u32 count first, then exactly so many rows of at least @row_bytes. */
+int swi_smsg_get_count(struct swi_rd *r, uint32_t row_bytes, uint32_t *out);
+int swi_smsg_get_copy(struct swi_rd *r, struct swi_smsg_copy *out);
+int swi_smsg_get_record(struct swi_rd *r, struct swi_smsg_record *out);
+#define SWI_SMSG_RECORD_MIN (20u + 1u + 4u + 8u + 4u + 4u)
+
+#endif

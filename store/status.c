@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* status.c - the store's part of a node's status, as JSON. Owner thread of the node. */
+#include <jansson.h>
+
+#include "store/snode_internal.h"
+
+static void set(json_t *o, const char *key, uint64_t v)
+{
+	json_object_set_new(o, key, json_integer((json_int_t)v));
+}
+
+static json_t *peers_json(struct swi_snode *sn)
+{
+	json_t *list = json_array();
+
+	swi_list_for_each(it, &sn->peers.list) {
+		const struct swi_peer *p = swi_list_entry(it, struct swi_peer, link);
+		json_t *o = json_object();
+
+		set(o, "node", p->node);
+		json_object_set_new(o, "address", json_string(p->address));
+		json_object_set_new(o, "up", json_boolean(p->chosen != NULL));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+static json_t *spill_json(struct swi_snode *sn)
+{
+	const struct swi_spill_stats *s = swi_spill_stats(sn->spill);
+	json_t *o = json_object();
+
+	set(o, "objects", s->objects);
+	set(o, "live_bytes", s->live_bytes);
+	set(o, "segments", s->segment_count);
+	set(o, "segment_bytes", s->segment_bytes);
+	set(o, "written_objects", s->written_objects);
+	set(o, "written_bytes", s->written_bytes);
+	set(o, "restored_objects", s->restored_objects);
+	set(o, "restored_bytes", s->restored_bytes);
+	set(o, "compacted_bytes", s->compacted_bytes);
+	set(o, "write_errors", s->write_errors);
+	set(o, "read_errors", s->read_errors);
+	set(o, "corrupt_records", s->corrupt_records);
+	return o;
+}
+
+static json_t *net_json(struct swi_snode *sn)
+{
+	const struct swi_tp_counters *c = swi_tp_counters(sn->tp);
+	json_t *o = json_object();
+
+	json_object_set_new(o, "backend", json_string(swi_tp_backend(sn->tp)));
+	json_object_set_new(o, "device", json_string(swi_tp_device(sn->tp)));
+	json_object_set_new(o, "address", json_string(swi_tp_address(sn->tp)));
+	set(o, "msgs_sent", c->msgs_sent);
+	set(o, "msgs_received", c->msgs_received);
+	set(o, "reads_done", c->reads_done);
+	set(o, "reads_failed", c->reads_failed);
+	set(o, "read_bytes", c->read_bytes);
+	set(o, "auth_failures", c->auth_failures);
+	set(o, "proto_errors", c->proto_errors);
+	return o;
+}
+
+static void counters(struct swi_snode *sn, json_t *o)
+{
+	struct swi_snode_stats s;
+
+	swi_snode_stats(sn, &s);
+	set(o, "arena_bytes", s.arena_bytes);
+	set(o, "arena_used", s.arena_used);
+	set(o, "arena_largest_free", s.arena_largest_free);
+	set(o, "objects", s.objects);
+	set(o, "pins", s.pins);
+	set(o, "holds", s.holds);
+	set(o, "clients", s.clients);
+	set(o, "client_errors", s.client_errors);
+	set(o, "local_hits", s.local_hits);
+	set(o, "gets_local_miss", s.gets_local_miss);
+	set(o, "fetches", s.fetches);
+	set(o, "fetch_bytes", s.fetch_bytes);
+	set(o, "fetch_failures", s.fetch_failures);
+	set(o, "restores", s.restores);
+	set(o, "restore_bytes", s.restore_bytes);
+	set(o, "evicted_objects", s.evicted_objects);
+	set(o, "evicted_bytes", s.evicted_bytes);
+	set(o, "spilled_objects", s.spilled_objects);
+	set(o, "spilled_bytes", s.spilled_bytes);
+	set(o, "served_reads", s.served_reads);
+	set(o, "served_bytes", s.served_bytes);
+	set(o, "digest_errors", s.digest_errors);
+	set(o, "leases", HASH_COUNT(sn->leases.by_num));
+	set(o, "records", swi_dir_count(sn));
+}
+
+char *swi_snode_status_json(struct swi_snode *sn)
+{
+	json_t *o = json_object();
+	char *text;
+
+	if (!o)
+		return NULL;
+	set(o, "node", sn->node);
+	counters(sn, o);
+	json_object_set_new(o, "peers", peers_json(sn));
+	if (sn->spill)
+		json_object_set_new(o, "spill", spill_json(sn));
+	if (sn->tp)
+		json_object_set_new(o, "transport", net_json(sn));
+	json_object_set_new(o, "draining", json_boolean(sn->draining.d != NULL));
+	text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	return text;
+}
