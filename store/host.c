@@ -91,7 +91,7 @@ static void bury(struct swi_list *l)
 
 static void on_bell(void *ctx SWI_UNUSED, uint32_t events SWI_UNUSED)
 {
-	/* edge-triggered and never read: its one use is to end the wait */
+	/* the doorbell is edge-triggered and never read: its one use is to end the wait */
 }
 
 /* ---- life ---- */
@@ -120,6 +120,24 @@ static int make_memory(struct swi_host *h, const struct swi_host_opts *o, uint64
 	return 0;
 }
 
+static int make_disks(struct swi_host *h, const struct swi_host_opts *o, char *why, size_t why_len)
+{
+	if (!o->spill_dir_count)
+		return 0;
+	h->disks = calloc(o->spill_dir_count, sizeof(struct swi_disk *));
+	if (!h->disks)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < o->spill_dir_count; i++) {
+		const struct swi_disk_uring_opts uo = {.path = o->spill_dirs[i]};
+		const int rc = swi_disk_uring_create(&uo, &h->log, &h->disks[i], why, why_len);
+
+		if (rc)
+			return rc;
+		h->disk_count++;
+	}
+	return 0;
+}
+
 static int make_core(struct swi_host *h, const struct swi_host_opts *o, uint64_t epoch, char *why,
 		     size_t why_len)
 {
@@ -140,6 +158,21 @@ static int make_core(struct swi_host *h, const struct swi_host_opts *o, uint64_t
 	};
 
 	return swi_snode_create(&so, &h->sn, why, why_len);
+}
+
+/* What the core waits for ends the sleep; the step looks for itself which it was. */
+static int watch_core(struct swi_host *h)
+{
+	struct swi_tp *tp = swi_snode_tp(h->sn);
+	int fd = tp ? swi_tp_fd(tp) : -1;
+	int rc = fd >= 0 ? swi_host_add_fd(h, fd, EPOLLIN, on_bell, h) : 0;
+
+	for (uint32_t i = 0; i < h->disk_count && !rc; i++) {
+		fd = h->disks[i]->ops->fd(h->disks[i]);
+		if (fd >= 0)
+			rc = swi_host_add_fd(h, fd, EPOLLIN, on_bell, h);
+	}
+	return rc;
 }
 
 static int make_loop(struct swi_host *h)
@@ -180,7 +213,11 @@ int swi_host_create(const struct swi_host_opts *opts, struct swi_host **out, cha
 	if (!rc)
 		rc = make_memory(h, opts, epoch, why, why_len);
 	if (!rc)
+		rc = make_disks(h, opts, why, why_len);
+	if (!rc)
 		rc = make_core(h, opts, epoch, why, why_len);
+	if (!rc)
+		rc = watch_core(h);
 	if (rc) {
 		if (why_len && !why[0])
 			snprintf(why, why_len, "the store cannot start: %s", swarm_strerror(rc));

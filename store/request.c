@@ -275,6 +275,7 @@ struct list_walk {
 	struct swi_snode *sn;
 	struct swi_wr *w;
 	uint32_t n, max;
+	uint64_t skip, only_spilled; /* objects on disk alone: to pass over, and in all */
 };
 
 static void list_row(struct list_walk *lw, const struct swi_object_head *h, uint32_t flags)
@@ -285,6 +286,26 @@ static void list_row(struct list_walk *lw, const struct swi_object_head *h, uint
 	swi_wr_u64(lw->w, h->len);
 	swi_wr_u32(lw->w, flags);
 	lw->n++;
+}
+
+static bool spilled(struct swi_snode *sn, const struct swi_object_head *h)
+{
+	return sn->spill && swi_spill_find(sn->spill,
+					   (struct swarm_oid){.w = {h->oid[0], h->oid[1]}}, NULL);
+}
+
+static void list_spilled_row(void *ctx, const struct swi_object_head *h)
+{
+	struct list_walk *lw = ctx;
+	struct swi_local lo;
+
+	if (swi_local_find(lw->sn, (struct swarm_oid){.w = {h->oid[0], h->oid[1]}}, &lo))
+		return; /* among those in memory */
+	lw->only_spilled++;
+	if (lw->skip)
+		lw->skip--;
+	else if (lw->n < lw->max)
+		list_row(lw, h, SWARM_OBJECT_SPILLED);
 }
 
 static uint64_t list_memory(struct list_walk *lw, uint64_t cursor)
@@ -305,6 +326,8 @@ static uint64_t list_memory(struct list_walk *lw, uint64_t cursor)
 
 		if (h->flags & SWI_OBJ_F_SECONDARY)
 			flags |= SWARM_OBJECT_SECONDARY;
+		if (spilled(sn, h))
+			flags |= SWARM_OBJECT_SPILLED;
 		list_row(lw, h, flags);
 	}
 	return cursor;
@@ -326,13 +349,20 @@ static int do_list(struct swi_client *cl, const struct swi_msg *msg)
 	}
 	struct swi_wr w = swi_wr_init(rows, LIST_MAX * ROW_BYTES), hw = swi_wr_init(head, sizeof(head));
 	struct list_walk lw = {.sn = sn, .w = &w, .max = max < LIST_MAX ? max : LIST_MAX};
-	uint64_t next = list_memory(&lw, cursor);
+	uint64_t next = list_memory(&lw, cursor); /* those behind the last slot are on disk */
 
+	const uint32_t in_memory = lw.n;
+
+	lw.skip = next > slots ? next - slots : 0;
+	if (sn->spill)
+		swi_spill_each(sn->spill, list_spilled_row, &lw);
 	if (next >= slots)
+		next += lw.n - in_memory;
+	if (next >= slots + lw.only_spilled)
 		next = 0;
 	swi_wr_u32(&hw, 0);
 	swi_wr_u64(&hw, next);
-	swi_wr_u64(&hw, atomic_load(&sn->shm->objects));
+	swi_wr_u64(&hw, atomic_load(&sn->shm->objects) + lw.only_spilled);
 	swi_wr_u32(&hw, lw.n);
 	uint8_t *all = malloc(hw.len + w.len);
 

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * remote.c - real stores over a real transport: test_store_remote [TRANSPORT [HOST:PORT]].
+ */
+#include <pthread.h>
+
+#include "tests/store/remote_rig.h"
+
+static void test_sizes(void **state)
+{
+	struct swarm_store *a = rig_open(1, MIB(160), NULL), *b = rig_open(2, MIB(160), NULL);
+	static const uint64_t sizes[] = {0,	 1,	 63,	  64,	   100,	     4096,    65472,
+					 65473, 100000, MIB(1), MIB(5) + 7, MIB(64)};
+
+	(void)state;
+	rig_join(a, b);
+	for (size_t i = 0; i < SWI_ARRAY_LEN(sizes); i++) {
+		const struct swarm_ref ref = rig_put(a, swarm_ref_new(a), sizes[i]);
+
+		assert_int_equal(rig_get(b, ref, sizes[i], 20 * NS_PER_S), 0);
+		assert_int_equal(rig_get(b, ref, sizes[i], 0), 0); /* a copy stays */
+		assert_int_equal(swarm_store_delete(a, ref), 0);
+	}
+	assert_int_equal(rig_stat(b, "fetches"), SWI_ARRAY_LEN(sizes));
+	assert_int_equal(rig_stat(a, "digest_errors"), 0);
+	swarm_store_close(a);
+	swarm_store_close(b);
+}
+
+static void test_both_ways_and_absent(void **state)
+{
+	struct swarm_store *a = rig_open(1, MIB(16), NULL), *b = rig_open(2, MIB(16), NULL);
+	struct swarm_ref ref;
+	char text[256];
+
+	(void)state;
+	rig_join(a, b);
+	ref = rig_put(a, swarm_ref_new(a), 5000);
+	assert_int_equal(rig_get(b, ref, 5000, 10 * NS_PER_S), 0);
+	ref = rig_put(b, swarm_ref_new(b), 6000);
+	assert_int_equal(rig_get(a, ref, 6000, 10 * NS_PER_S), 0);
+	/* Nobody made it: the home says so, in words. */
+	ref = swarm_ref_new(a);
+	assert_int_equal(rig_get(b, ref, 0, 200 * NS_PER_MS), -ENOENT);
+	assert_int_equal(swarm_store_explain(b, ref, text, sizeof(text)), -ENOENT);
+	assert_non_null(strstr(text, "node 1"));
+	/* A home that nobody knows. */
+	ref.home = 77;
+	assert_true(rig_get(b, ref, 0, 50 * NS_PER_MS) < 0);
+	swarm_store_close(a);
+	swarm_store_close(b);
+}
+
+static void test_named(void **state)
+{
+	struct swarm_store *st[3];
+	char name[32];
+
+	(void)state;
+	for (uint32_t i = 0; i < 3; i++)
+		st[i] = rig_open(i + 1, MIB(16), NULL);
+	/* Some before anybody knows anybody, some after. */
+	for (int i = 0; i < 60; i++) {
+		if (i == 20)
+			rig_join(st[0], st[1]);
+		if (i == 40) {
+			rig_join(st[2], st[0]);
+			rig_join(st[1], st[2]);
+		}
+		snprintf(name, sizeof(name), "name %d", i);
+		rig_put(st[i % 3], swarm_ref_named(name), (uint64_t)i * 100);
+	}
+	for (int i = 0; i < 60; i++) {
+		snprintf(name, sizeof(name), "name %d", i);
+		for (int k = 0; k < 3; k++)
+			assert_int_equal(rig_get(st[k], swarm_ref_named(name), (uint64_t)i * 100,
+						 10 * NS_PER_S),
+					 0);
+	}
+	for (int k = 0; k < 3; k++)
+		swarm_store_close(st[k]);
+}
+
+struct getter {
+	pthread_t thread;
+	struct swarm_store *st;
+	struct swarm_ref ref;
+	uint64_t len;
+	int rc;
+};
+
+static void *get_thread(void *arg)
+{
+	struct getter *g = arg;
+
+	g->rc = rig_get(g->st, g->ref, g->len, 20 * NS_PER_S);
+	return NULL;
+}
+
+static void test_wait_before_it_is_made(void **state)
+{
+	struct swarm_store *a = rig_open(1, MIB(32), NULL), *b = rig_open(2, MIB(32), NULL);
+	struct getter g = {.st = b, .ref = swarm_ref_new(a), .len = 70000}, h;
+	uint8_t ready = 0;
+
+	(void)state;
+	rig_join(b, a);
+	h = g;
+	h.ref = swarm_ref_named("made later");
+	assert_int_equal(pthread_create(&g.thread, NULL, get_thread, &g), 0);
+	assert_int_equal(pthread_create(&h.thread, NULL, get_thread, &h), 0);
+	assert_true(rig_stat_reaches(b, "gets_local_miss", 2));
+	rig_put(a, g.ref, g.len);
+	rig_put(a, h.ref, h.len);
+	assert_int_equal(pthread_join(g.thread, NULL), 0);
+	assert_int_equal(pthread_join(h.thread, NULL), 0);
+	assert_int_equal(g.rc, 0);
+	assert_int_equal(h.rc, 0);
+	assert_int_equal(swarm_store_wait(b, &g.ref, 1, 1, NS_PER_S, &ready), 1);
+	assert_int_equal(ready, 1);
+	swarm_store_close(b);
+	swarm_store_close(a);
+}
+
+static void test_shared_transfer(void **state)
+{
+	struct swarm_store *a = rig_open(1, MIB(64), NULL), *b = rig_open(2, MIB(64), NULL);
+	struct getter g[16];
+	struct swarm_ref ref = swarm_ref_new(a);
+
+	(void)state;
+	rig_join(a, b);
+	for (size_t i = 0; i < SWI_ARRAY_LEN(g); i++) {
+		g[i] = (struct getter){.st = b, .ref = ref, .len = MIB(16)};
+		assert_int_equal(pthread_create(&g[i].thread, NULL, get_thread, &g[i]), 0);
+	}
+	assert_true(rig_stat_reaches(b, "gets_local_miss", SWI_ARRAY_LEN(g)));
+	rig_put(a, ref, MIB(16));
+	for (size_t i = 0; i < SWI_ARRAY_LEN(g); i++) {
+		assert_int_equal(pthread_join(g[i].thread, NULL), 0);
+		assert_int_equal(g[i].rc, 0);
+	}
+	assert_int_equal(rig_stat(b, "fetches"), 1);
+	assert_int_equal(rig_stat(a, "served_reads"), 1);
+	assert_true(rig_stat_reaches(a, "objects", 1));
+	swarm_store_close(a);
+	swarm_store_close(b);
+}
+
+static void test_delete_everywhere(void **state)
+{
+	struct swarm_store *a = rig_open(1, MIB(16), NULL), *b = rig_open(2, MIB(16), NULL);
+	struct swarm_ref ref, named = swarm_ref_named("gone soon");
+	struct swi_env *env = swi_env_real();
+	uint64_t end;
+
+	(void)state;
+	rig_join(a, b);
+	ref = rig_put(a, swarm_ref_new(a), 10000);
+	rig_put(b, named, 20000);
+	assert_int_equal(rig_get(b, ref, 10000, 10 * NS_PER_S), 0);
+	assert_int_equal(rig_get(a, named, 20000, 10 * NS_PER_S), 0);
+	assert_int_equal(swarm_store_delete(b, ref), 0); /* not by its home */
+	assert_int_equal(swarm_store_delete(a, named), 0);
+	end = swi_now(env) + 10 * NS_PER_S;
+	while ((swarm_store_contains(a, ref) || swarm_store_contains(b, ref) ||
+		swarm_store_contains(a, named) || swarm_store_contains(b, named)) &&
+	       swi_now(env) < end)
+		sched_yield();
+	assert_int_equal(rig_get(b, ref, 10000, 5 * NS_PER_S), SWARM_EDELETED);
+	assert_int_equal(rig_get(a, ref, 10000, 5 * NS_PER_S), SWARM_EDELETED);
+	assert_int_equal(rig_get(a, named, 20000, 5 * NS_PER_S), SWARM_EDELETED);
+	/* A name can be used again. */
+	rig_put(a, named, 300);
+	assert_int_equal(rig_get(b, named, 300, 10 * NS_PER_S), 0);
+	swarm_store_close(a);
+	swarm_store_close(b);
+}
+
+static void test_spilled(void **state)
+{
+	struct swarm_store *a = rig_open(1, MIB(16), "spill-a"), *b = rig_open(2, MIB(16), "spill-b");
+	struct swarm_ref ref[64];
+
+	(void)state;
+	rig_join(a, b);
+	for (int i = 0; i < 64; i++) /* four arenas full */
+		ref[i] = rig_put(a, swarm_ref_new(a), MIB(1) - 64 - (uint64_t)i);
+	assert_true(rig_stat(a, "spilled_objects") >= 40);
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(rig_get(b, ref[i], MIB(1) - 64 - (uint64_t)i, 20 * NS_PER_S), 0);
+	for (int i = 0; i < 64; i++) /* here the copies were dropped again: no disk was written */
+		assert_int_equal(rig_get(a, ref[i], MIB(1) - 64 - (uint64_t)i, 20 * NS_PER_S), 0);
+	assert_int_equal(rig_stat(b, "spilled_objects"), 0);
+	assert_true(rig_stat(b, "evicted_objects") > 40);
+	assert_int_equal(rig_stat(b, "digest_errors"), 0);
+	assert_int_equal(rig_stat(a, "digest_errors"), 0);
+	swarm_store_close(a);
+	swarm_store_close(b);
+}
+
+static void test_wrong_key(void **state)
+{
+	struct swarm_store *a, *b;
+	int rc;
+
+	(void)state;
+	a = rig_open_key(1, rig.key, &rc);
+	assert_int_equal(rc, 0);
+	b = rig_open_key(2, rig.other_key, &rc);
+	assert_int_equal(rc, 0);
+	rc = swarm_store_peer(b, swarm_store_address(a), 10 * NS_PER_S);
+	assert_int_equal(rc, SWARM_EAUTH);
+	assert_int_equal(rig_stat(a, "peers"), 0);
+	swarm_store_close(a);
+	swarm_store_close(b);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_sizes),
+	    cmocka_unit_test(test_both_ways_and_absent),
+	    cmocka_unit_test(test_named),
+	    cmocka_unit_test(test_wait_before_it_is_made),
+	    cmocka_unit_test(test_shared_transfer),
+	    cmocka_unit_test(test_delete_everywhere),
+	    cmocka_unit_test(test_spilled),
+	    cmocka_unit_test(test_wrong_key),
+	};
+
+	if (argc > 1)
+		rig.transport = argv[1];
+	if (argc > 2)
+		rig.bind = argv[2];
+	return cmocka_run_group_tests(tests, rig_setup, rig_teardown);
+}
