@@ -24,7 +24,7 @@ endfunction()
 
 # swarm_layer(store NEEDS transport LIBS PkgConfig::URING PC uring)
 function(swarm_layer layer)
-	cmake_parse_arguments(L "" "NEEDS;SUMMARY" "LIBS;PC" ${ARGN})
+	cmake_parse_arguments(L "" "NEEDS;SUMMARY" "LIBS;PC;ALSO" ${ARGN})
 	set(obj swarm_${layer}_obj)
 	if(NOT TARGET ${obj} OR (L_NEEDS AND NOT TARGET swarm_${L_NEEDS}))
 		return()
@@ -35,10 +35,14 @@ function(swarm_layer layer)
 		set(shared_need swarm_${L_NEEDS})
 		set(static_need swarm_${L_NEEDS}_static)
 	endif()
-	set_target_properties(${obj} PROPERTIES C_VISIBILITY_PRESET default)
-	target_compile_options(${obj} PRIVATE -fno-semantic-interposition)
+	set(objects)
+	foreach(o IN ITEMS ${obj} ${L_ALSO})
+		set_target_properties(${o} PROPERTIES C_VISIBILITY_PRESET default)
+		target_compile_options(${o} PRIVATE -fno-semantic-interposition)
+		list(APPEND objects $<TARGET_OBJECTS:${o}>)
+	endforeach()
 
-	add_library(swarm_${layer} SHARED $<TARGET_OBJECTS:${obj}>)
+	add_library(swarm_${layer} SHARED ${objects})
 	add_library(swarm::${layer} ALIAS swarm_${layer})
 	swarm_common(swarm_${layer} ${layer} "${shared_need}")
 	target_link_libraries(swarm_${layer} PRIVATE ${L_LIBS} Threads::Threads ${CMAKE_DL_LIBS})
@@ -48,7 +52,7 @@ function(swarm_layer layer)
 	set_target_properties(swarm_${layer} PROPERTIES EXPORT_NAME ${layer} LINKER_LANGUAGE C
 		VERSION ${PROJECT_VERSION} SOVERSION 0 LINK_DEPENDS ${map})
 
-	add_library(swarm_${layer}_static STATIC $<TARGET_OBJECTS:${obj}>)
+	add_library(swarm_${layer}_static STATIC ${objects})
 	add_library(swarm::${layer}_static ALIAS swarm_${layer}_static)
 	swarm_common(swarm_${layer}_static ${layer} "${static_need}")
 	target_link_libraries(swarm_${layer}_static PRIVATE ${L_LIBS} Threads::Threads ${CMAKE_DL_LIBS})
@@ -88,7 +92,7 @@ if(SWARM_HAVE_OFI)
 endif()
 swarm_layer(transport SUMMARY "Swarm: versions, errors, transports"
 	LIBS ${transport_libs} PC ${transport_pc})
-swarm_layer(store NEEDS transport SUMMARY "Swarm: the object store"
+swarm_layer(store NEEDS transport SUMMARY "Swarm: the object store" ALSO swarm_spill_obj
 	LIBS PkgConfig::URING PkgConfig::ISAL PkgConfig::XXHASH PkgConfig::JANSSON
 	PC uring isal xxhash jansson)
 swarm_layer(sched NEEDS store SUMMARY "Swarm: tasks on a cluster"
