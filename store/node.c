@@ -163,6 +163,11 @@ void swi_snode_set_number(struct swi_snode *sn, uint32_t node)
 	sn->dir.moved = true;
 }
 
+uint64_t swi_snode_epoch(const struct swi_snode *sn)
+{
+	return sn->epoch;
+}
+
 uint32_t swi_snode_number(const struct swi_snode *sn)
 {
 	return sn->node;

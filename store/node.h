@@ -76,6 +76,7 @@ void swi_snode_set_hooks(struct swi_snode *sn, const struct swi_snode_hooks *hoo
 /* The number given by the head; also goes to the transport and the shared page. Once. */
 void swi_snode_set_number(struct swi_snode *sn, uint32_t node);
 uint32_t swi_snode_number(const struct swi_snode *sn);
+uint64_t swi_snode_epoch(const struct swi_snode *sn); /* boot epoch */
 
 int swi_snode_step(struct swi_snode *sn);		   /* events handled; 0 = idle */
 uint64_t swi_snode_deadline_ns(const struct swi_snode *sn); /* call step again by then */

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rebuild.h - what was lost is made again: find the maker, expect its lost results, run it again. Its own
+ * lost arguments follow because the run waits for them. Owner thread: the core's.
+ */
+#ifndef SWI_REBUILD_H
+#define SWI_REBUILD_H
+
+#include "sched/graph.h"
+
+#define SWI_REBUILDS_MAX 20u
+
+struct swi_recovery { /* the consequences of one node's death */
+	struct swi_list link;
+	uint32_t node;
+	uint64_t died_ns;
+	uint64_t since_ns; /* something has been missing since */
+	uint64_t open;	   /* runs not finished */
+	uint64_t objects, tasks, failed;
+};
+
+struct swi_rebuild {
+	struct swi_list recoveries;
+	struct swi_recovery *current; /* of the last death: losses are noticed when somebody asks */
+	uint64_t objects_lost, objects_recovered, objects_gone, reruns, last_recovery_ns, recovery_ns_total;
+	uint64_t nondeterministic;
+};
+
+void swi_rebuild_init(struct swi_node *n);
+void swi_rebuild_fini(struct swi_node *n);
+/* Before swi_peer_remove() of a dead node. */
+void swi_rebuild_begin(struct swi_node *n, uint32_t node, uint64_t died_ns);
+/* @t runs once more because of the last death. */
+void swi_rebuild_join(struct swi_node *n, struct swi_task *t);
+/* hooks.obj_lost */
+int swi_rebuild_lost(struct swi_node *n, struct swarm_oid id, bool made, char *why, size_t why_len);
+/* An argument made by @maker is needed by a run of @by and may not exist any more. */
+void swi_rebuild_need(struct swi_node *n, struct swi_task *by, struct swi_task *maker, uint32_t index);
+/* The re-run of @t ended. */
+void swi_rebuild_finished(struct swi_node *n, struct swi_task *t, bool ok);
+
+#endif
