@@ -6,9 +6,8 @@
  * bit of start_map, whose upper levels say which words below are not empty. The block before an address is
  * found by that bitmap alone, so that neither ends nor allocated ranges need records.
  */
-#include <uthash.h>
-
 #include "store/extent.h"
+#include "transport/base/hash.h"
 
 struct swi_free_block {
 	UT_hash_handle hh;

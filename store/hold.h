@@ -8,10 +8,9 @@
 #ifndef SWI_HOLD_H
 #define SWI_HOLD_H
 
-#include <uthash.h>
-
 #include "store/node.h"
 #include "store/pin.h"
+#include "transport/base/hash.h"
 
 struct swi_hold {
 	UT_hash_handle hh;
