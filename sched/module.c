@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <uthash.h>
+#include "transport/base/hash.h"
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 

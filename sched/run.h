@@ -7,7 +7,7 @@
 #ifndef SWI_RUN_H
 #define SWI_RUN_H
 
-#include <uthash.h>
+#include "transport/base/hash.h"
 
 #include "sched/proto.h"
 #include "sched/runner.h"

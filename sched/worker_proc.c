@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <uthash.h>
+#include "transport/base/hash.h"
 
 #ifndef SWARM_LIBEXEC_DIR
 #define SWARM_LIBEXEC_DIR "/usr/libexec/swarm"

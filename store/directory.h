@@ -10,7 +10,7 @@
 #ifndef SWI_DIRECTORY_H
 #define SWI_DIRECTORY_H
 
-#include <uthash.h>
+#include "transport/base/hash.h"
 
 #include "store/node.h"
 #include "store/req.h"

@@ -9,7 +9,7 @@
 #ifndef SWI_DRAIN_H
 #define SWI_DRAIN_H
 
-#include <uthash.h>
+#include "transport/base/hash.h"
 
 #include "store/req.h"
 

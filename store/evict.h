@@ -10,7 +10,7 @@
 #ifndef SWI_EVICT_H
 #define SWI_EVICT_H
 
-#include <uthash.h>
+#include "transport/base/hash.h"
 
 #include "store/digest.h"
 #include "store/local.h"

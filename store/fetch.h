@@ -9,7 +9,7 @@
 #ifndef SWI_FETCH_H
 #define SWI_FETCH_H
 
-#include <uthash.h>
+#include "transport/base/hash.h"
 
 #include "store/digest.h"
 #include "store/directory.h"

@@ -10,7 +10,7 @@
 #ifndef SWI_PEER_H
 #define SWI_PEER_H
 
-#include <uthash.h>
+#include "transport/base/hash.h"
 
 #include "store/node.h"
 #include "store/smsg.h"

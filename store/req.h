@@ -6,7 +6,7 @@
 #ifndef SWI_REQ_H
 #define SWI_REQ_H
 
-#include <uthash.h>
+#include "transport/base/hash.h"
 
 #include "store/peer.h"
 

@@ -9,7 +9,7 @@
 #ifndef SWI_SERVE_H
 #define SWI_SERVE_H
 
-#include <uthash.h>
+#include "transport/base/hash.h"
 
 #include "store/peer.h"
 

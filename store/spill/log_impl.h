@@ -16,9 +16,7 @@
 #define SWI_SPILL_LOG_IMPL_H
 
 #define HASH_NONFATAL_OOM 1
-#define HASH_FUNCTION(keyptr, keylen, hashv) ((hashv) = (unsigned int)XXH3_64bits(keyptr, keylen))
-#include <uthash.h>
-#include <xxhash.h>
+#include "transport/base/hash.h"
 
 #include "store/spill/segment.h"
 #include "store/spill/spill.h"
