@@ -2,47 +2,13 @@
 /*
  * disk_sim.c - the simulated disk: see disk_sim.h.
  *
- * A file has two images: `now`, what a read sees, and `safe`, what a power failure leaves for
- * certain. A write goes into `now` and into the list of unsafe writes with a copy of its bytes; a
- * sync, or too many unsafe bytes (a drive's cache is finite), moves them into `safe`. A crash
- * throws dice for each unsafe write. Making, growing and removing files is durable at once.
- * Transfers end in order of their virtual time, then of their number. Single thread.
+ * Transfers move their bytes when they end, and end in order of their virtual time, then of their
+ * submission. What a power failure leaves is the platter's business (platter.c). Single thread.
  */
-#include "store/spill/disk_sim.h"
+#include "store/spill/platter.h"
 
-#define SECTOR	     512u
-#define UNSAFE_MAX   MIB(64)
-#define FAULTS_MAX   16u
-#define OPS	     3u
-#define PLATTER_NAME 64u
-
-struct page_map {
-	uint8_t **page; /* SWI_DISK_ALIGN each; NULL = zeros */
-	uint64_t count;
-};
-
-struct unsafe_write {
-	struct swi_list link;
-	uint64_t off, len;
-	uint64_t number; /* in the order in which they reached the file */
-	uint8_t bytes[];
-};
-
-struct platter_file {
-	struct swi_list link; /* by name */
-	char name[PLATTER_NAME];
-	uint64_t bytes, punched;
-	struct page_map now, safe;
-	struct swi_list unsafe;
-	uint64_t unsafe_bytes, writes;
-};
-
-struct swi_platter {
-	struct swi_list files;
-	uint64_t capacity;
-	char name[PLATTER_NAME];
-	bool in_use;
-};
+#define FAULTS_MAX 16u
+#define OPS	   3u
 
 struct swi_file {
 	struct sim_disk *s;
@@ -78,275 +44,12 @@ static struct sim_disk *sim_of(struct swi_disk *d)
 	return swi_container_of(d, struct sim_disk, disk);
 }
 
-/* ---- page maps ---- */
-static int map_resize(struct page_map *m, uint64_t bytes)
-{
-	const uint64_t count = swi_align_up(bytes, SWI_DISK_ALIGN) / SWI_DISK_ALIGN;
-	uint8_t **page;
-
-	for (uint64_t i = count; i < m->count; i++)
-		free(m->page[i]);
-	page = realloc(m->page, swi_max_u64(count, 1) * sizeof(*page));
-	if (!page)
-		return -ENOMEM;
-	for (uint64_t i = m->count; i < count; i++)
-		page[i] = NULL;
-	m->page = page;
-	m->count = count;
-	return 0;
-}
-
-static void map_fini(struct page_map *m)
-{
-	for (uint64_t i = 0; i < m->count; i++)
-		free(m->page[i]);
-	free(m->page);
-	*m = (struct page_map){0};
-}
-
-static void map_read(const struct page_map *m, uint64_t off, uint8_t *buf, uint64_t len)
-{
-	while (len) {
-		const uint64_t in = off % SWI_DISK_ALIGN;
-		const uint64_t n = swi_min_u64(len, SWI_DISK_ALIGN - in);
-		const uint8_t *page = m->page[off / SWI_DISK_ALIGN];
-
-		if (page)
-			memcpy(buf, page + in, n);
-		else
-			memset(buf, 0, n);
-		off += n;
-		buf += n;
-		len -= n;
-	}
-}
-
-static void map_write(struct page_map *m, uint64_t off, const uint8_t *buf, uint64_t len)
-{
-	while (len) {
-		const uint64_t in = off % SWI_DISK_ALIGN;
-		const uint64_t n = swi_min_u64(len, SWI_DISK_ALIGN - in);
-		uint8_t **page = &m->page[off / SWI_DISK_ALIGN];
-
-		if (!*page)
-			*page = calloc(1, SWI_DISK_ALIGN);
-		SWI_BUG_ON(!*page); /* the simulator needs its memory */
-		memcpy(*page + in, buf, n);
-		off += n;
-		buf += n;
-		len -= n;
-	}
-}
-
-static void map_punch(struct page_map *m, uint64_t off, uint64_t len)
-{
-	for (uint64_t i = off / SWI_DISK_ALIGN; i < (off + len) / SWI_DISK_ALIGN; i++) {
-		free(m->page[i]);
-		m->page[i] = NULL;
-	}
-}
-
-/* ---- files of a platter ---- */
-static struct platter_file *file_find(struct swi_platter *p, const char *name)
-{
-	swi_list_for_each(it, &p->files) {
-		struct platter_file *pf = swi_list_entry(it, struct platter_file, link);
-
-		if (!strcmp(pf->name, name))
-			return pf;
-	}
-	return NULL;
-}
-
-static uint64_t used_bytes(const struct swi_platter *p)
-{
-	uint64_t sum = 0;
-
-	swi_list_for_each(it, &p->files) {
-		const struct platter_file *pf = swi_list_entry(it, struct platter_file, link);
-
-		sum += pf->bytes - pf->punched;
-	}
-	return sum;
-}
-
-static int file_resize(struct platter_file *pf, uint64_t bytes)
-{
-	int rc = map_resize(&pf->now, bytes);
-
-	if (!rc)
-		rc = map_resize(&pf->safe, bytes);
-	if (!rc)
-		pf->bytes = bytes;
-	return rc;
-}
-
-static struct platter_file *file_new(struct swi_platter *p, const char *name)
-{
-	struct platter_file *pf = calloc(1, sizeof(*pf));
-	struct swi_list *at = &p->files;
-
-	if (!pf)
-		return NULL;
-	snprintf(pf->name, sizeof(pf->name), "%s", name);
-	swi_list_init(&pf->unsafe);
-	swi_list_for_each(it, &p->files) {
-		if (strcmp(swi_list_entry(it, struct platter_file, link)->name, name) > 0) {
-			at = it;
-			break;
-		}
-	}
-	swi_list_insert(at, &pf->link);
-	return pf;
-}
-
-/* Unsafe writes up to number @upto become safe, oldest first. */
-static void make_safe(struct platter_file *pf, uint64_t upto)
-{
-	swi_list_for_each_safe(it, &pf->unsafe) {
-		struct unsafe_write *w = swi_list_entry(it, struct unsafe_write, link);
-
-		if (w->number > upto)
-			continue;
-		map_write(&pf->safe, w->off, w->bytes, w->len);
-		pf->unsafe_bytes -= w->len;
-		swi_list_del(&w->link);
-		free(w);
-	}
-}
-
-static void file_free(struct platter_file *pf)
-{
-	make_safe(pf, UINT64_MAX);
-	map_fini(&pf->now);
-	map_fini(&pf->safe);
-	swi_list_del(&pf->link);
-	free(pf);
-}
-
-static void file_write(struct platter_file *pf, uint64_t off, const uint8_t *buf, uint64_t len)
-{
-	struct unsafe_write *w = malloc(sizeof(*w) + len);
-
-	SWI_BUG_ON(!w);
-	w->off = off;
-	w->len = len;
-	w->number = ++pf->writes;
-	memcpy(w->bytes, buf, len);
-	map_write(&pf->now, off, buf, len);
-	swi_list_push_back(&pf->unsafe, &w->link);
-	pf->unsafe_bytes += len;
-	while (pf->unsafe_bytes > UNSAFE_MAX)
-		make_safe(pf, swi_list_first(&pf->unsafe, struct unsafe_write, link)->number);
-}
-
-static void file_crash(struct platter_file *pf, uint64_t *rng)
-{
-	swi_list_for_each_safe(it, &pf->unsafe) {
-		struct unsafe_write *w = swi_list_entry(it, struct unsafe_write, link);
-		const uint64_t dice = swi_splitmix64(rng);
-		uint64_t keep = 0; /* half are lost */
-
-		if (dice % 4 == 0)
-			keep = w->len;
-		else if (dice % 4 == 1)
-			keep = (dice >> 8) % (w->len / SECTOR + 1) * SECTOR;
-		map_write(&pf->safe, w->off, w->bytes, keep);
-		swi_list_del(&w->link);
-		free(w);
-	}
-	pf->unsafe_bytes = 0;
-	for (uint64_t i = 0; i < pf->now.count; i++) {
-		free(pf->now.page[i]);
-		pf->now.page[i] = NULL;
-		if (pf->safe.page[i])
-			map_write(&pf->now, i * SWI_DISK_ALIGN, pf->safe.page[i], SWI_DISK_ALIGN);
-	}
-}
-
-/* ---- the platter's own face ---- */
-struct swi_platter *swi_platter_create(uint64_t capacity, const char *name)
-{
-	struct swi_platter *p = calloc(1, sizeof(*p));
-
-	if (!p)
-		return NULL;
-	swi_list_init(&p->files);
-	p->capacity = capacity;
-	snprintf(p->name, sizeof(p->name), "%s", name);
-	return p;
-}
-
-void swi_platter_destroy(struct swi_platter *p)
-{
-	if (!p)
-		return;
-	SWI_BUG_ON(p->in_use);
-	while (!swi_list_empty(&p->files))
-		file_free(swi_list_first(&p->files, struct platter_file, link));
-	free(p);
-}
-
-int swi_platter_read(struct swi_platter *p, const char *name, uint64_t off, void *buf, uint64_t len)
-{
-	const struct platter_file *pf = file_find(p, name);
-
-	if (!pf)
-		return -ENOENT;
-	if (off > pf->bytes || len > pf->bytes - off)
-		return -EINVAL;
-	map_read(&pf->now, off, buf, len);
-	return 0;
-}
-
-int swi_platter_write(struct swi_platter *p, const char *name, uint64_t off, const void *buf,
-		      uint64_t len)
-{
-	struct platter_file *pf = file_find(p, name);
-	int rc = 0;
-
-	if (!pf)
-		pf = file_new(p, name);
-	if (!pf)
-		return -ENOMEM;
-	if (off + len > pf->bytes)
-		rc = file_resize(pf, off + len);
-	if (rc)
-		return rc;
-	map_write(&pf->now, off, buf, len);
-	map_write(&pf->safe, off, buf, len);
-	return 0;
-}
-
-int swi_platter_truncate(struct swi_platter *p, const char *name, uint64_t bytes)
-{
-	struct platter_file *pf = file_find(p, name);
-
-	if (!pf)
-		return -ENOENT;
-	make_safe(pf, UINT64_MAX);
-	pf->punched = 0;
-	return file_resize(pf, bytes);
-}
-
-int swi_platter_each(struct swi_platter *p, void (*each)(void *ctx, const char *name), void *ctx)
-{
-	swi_list_for_each_safe(it, &p->files)
-		each(ctx, swi_list_entry(it, struct platter_file, link)->name);
-	return 0;
-}
-
-void swi_platter_set_capacity(struct swi_platter *p, uint64_t capacity)
-{
-	p->capacity = capacity;
-}
-
 /* ---- control calls ---- */
 static int sim_open(struct swi_disk *d, const char *name, bool create, uint64_t bytes,
 		    struct swi_file **out_file)
 {
 	struct sim_disk *s = sim_of(d);
-	struct platter_file *pf = file_find(s->p, name);
+	struct platter_file *pf = swi_platter_find(s->p, name);
 	struct swi_file *f;
 	int rc = 0;
 
@@ -354,18 +57,18 @@ static int sim_open(struct swi_disk *d, const char *name, bool create, uint64_t 
 		return -EIO;
 	if (create ? pf != NULL : pf == NULL)
 		return create ? -EEXIST : -ENOENT;
-	if (bytes && used_bytes(s->p) + (bytes - (pf ? swi_min_u64(bytes, pf->bytes) : 0)) >
+	if (bytes && swi_platter_used(s->p) + (bytes - (pf ? swi_min_u64(bytes, pf->bytes) : 0)) >
 			     s->p->capacity)
 		return -ENOSPC;
 	f = calloc(1, sizeof(*f));
 	if (f && !pf)
-		pf = file_new(s->p, name);
+		pf = swi_platter_new(s->p, name);
 	if (!f || !pf) {
 		free(f);
 		return -ENOMEM;
 	}
 	if (bytes > pf->bytes)
-		rc = file_resize(pf, bytes);
+		rc = swi_platter_resize(pf, bytes);
 	if (rc) {
 		free(f);
 		return rc;
@@ -389,13 +92,13 @@ static void sim_close(struct swi_file *f)
 
 static int sim_unlink(struct swi_disk *d, const char *name)
 {
-	struct platter_file *pf = file_find(sim_of(d)->p, name);
+	struct platter_file *pf = swi_platter_find(sim_of(d)->p, name);
 
 	if (sim_of(d)->dead)
 		return -EIO;
 	if (!pf)
 		return -ENOENT;
-	file_free(pf);
+	swi_platter_remove(pf);
 	return 0;
 }
 
@@ -418,10 +121,10 @@ static int sim_punch(struct swi_file *f, uint64_t off, uint64_t len)
 		return -EOPNOTSUPP;
 	if (off % SWI_DISK_ALIGN || len % SWI_DISK_ALIGN || off > pf->bytes || len > pf->bytes - off)
 		return -EINVAL;
-	make_safe(pf, UINT64_MAX);
+	swi_platter_sync(pf, UINT64_MAX);
 	pf->punched += len - swi_min_u64(holes(pf, off, len), pf->punched);
-	map_punch(&pf->now, off, len);
-	map_punch(&pf->safe, off, len);
+	swi_map_punch(&pf->now, off, len);
+	swi_map_punch(&pf->safe, off, len);
 	pf->punched = swi_min_u64(pf->punched, pf->bytes);
 	return 0;
 }
@@ -434,7 +137,7 @@ static int sim_list(struct swi_disk *d, void (*each)(void *ctx, const char *name
 static int sim_space(struct swi_disk *d, uint64_t *out_free, uint64_t *out_total)
 {
 	const struct sim_disk *s = sim_of(d);
-	const uint64_t used = used_bytes(s->p);
+	const uint64_t used = swi_platter_used(s->p);
 
 	if (s->dead)
 		return -EIO;
@@ -526,19 +229,19 @@ static void move_bytes(struct sim_disk *s, struct flight *fl, uint64_t from, uin
 	uint8_t *p = (uint8_t *)dio->buf + from;
 
 	if (dio->op == SWI_DIO_READ) {
-		map_read(&pf->now, dio->off + from, p, to - from);
+		swi_map_read(&pf->now, dio->off + from, p, to - from);
 		if (fl->flip)
 			flip_bit(s, p, to - from);
 		return;
 	}
-	file_write(pf, dio->off + from, p, to - from);
+	swi_platter_put(pf, dio->off + from, p, to - from);
 	if (fl->flip) { /* on the medium; the caller's memory stays as it is */
 		const uint64_t at = dio->off + from + swi_splitmix64(&s->rng) % (to - from);
 		uint8_t byte;
 
-		map_read(&pf->now, at, &byte, 1);
+		swi_map_read(&pf->now, at, &byte, 1);
 		byte ^= (uint8_t)(1u << swi_splitmix64(&s->rng) % 8);
-		map_write(&pf->now, at, &byte, 1);
+		swi_map_write(&pf->now, at, &byte, 1);
 	}
 }
 
@@ -549,7 +252,7 @@ static void land(struct sim_disk *s, struct flight *fl)
 	const uint64_t half = swi_align_down(dio->len / 2, SWI_DISK_ALIGN);
 
 	if (dio->op == SWI_DIO_SYNC) {
-		make_safe(dio->file->pf, fl->cover);
+		swi_platter_sync(dio->file->pf, fl->cover);
 	} else if (dio->off > pf->bytes || dio->len > pf->bytes - dio->off) {
 		fl->status = -EIO; /* past the end of the file */
 	} else if (fl->second_part && half) {
@@ -719,11 +422,10 @@ void swi_disk_sim_crash(struct swi_disk *d)
 		if (fl->dio->op != SWI_DIO_WRITE || fl->status || fl->dio->off > pf->bytes ||
 		    fl->dio->len > pf->bytes - fl->dio->off)
 			continue;
-		file_write(fl->dio->file->pf, fl->dio->off, fl->dio->buf, fl->dio->len);
+		swi_platter_put(fl->dio->file->pf, fl->dio->off, fl->dio->buf, fl->dio->len);
 	}
 	s->dead = true;
-	swi_list_for_each(it, &s->p->files)
-		file_crash(swi_list_entry(it, struct platter_file, link), &s->rng);
+	swi_platter_power_cut(s->p, &s->rng);
 }
 
 uint64_t swi_disk_sim_deadline_ns(struct swi_disk *d)

@@ -294,7 +294,6 @@ static int scan_at(struct scan *sc, uint64_t off, uint64_t *out_next)
 	sc->seg->append = *out_next;
 	atomic_init(&head.state, SWI_OBJ_SEALED);
 	atomic_init(&head.touch, 0);
-	head.flags &= SWI_OBJ_F_SECONDARY | SWI_OBJ_F_DIGEST | SWI_OBJ_F_NAMED;
 	return found_record(sc->seg, &head, off);
 }
 

@@ -53,14 +53,13 @@ static void pages_give(struct swi_spill *sp, const char *p, uint32_t count)
 static int verify(const struct swi_spill_read *r, const char *p)
 {
 	const struct swi_object_head *h = (const struct swi_object_head *)(const void *)p;
-	const uint64_t bytes = swi_extent_bytes(r->head.len);
 
-	if (h->len != r->head.len || h->gen != r->head.gen || h->home != r->head.home ||
+	if (h->magic != SWI_OBJ_MAGIC || h->len != r->head.len || h->gen != r->head.gen || h->home != r->head.home ||
 	    h->epoch != r->head.epoch || memcmp(h->oid, r->head.oid, sizeof(h->oid)) ||
 	    atomic_load_explicit(&h->digest, memory_order_relaxed) !=
 		    atomic_load_explicit(&r->head.digest, memory_order_relaxed))
 		return SWARM_ECORRUPT;
-	if (!swi_seg_record_valid(h, r->seg->key, r->off, r->off + bytes))
+	if (h->crc != swi_seg_record_crc(&r->head, r->seg->key, r->off))
 		return SWARM_ECORRUPT;
 	if (XXH3_64bits(p + sizeof(*h), h->len) !=
 	    atomic_load_explicit(&r->head.digest, memory_order_relaxed))

@@ -77,20 +77,32 @@ uint32_t swi_seg_record_crc(const struct swi_object_head *head, struct swi_seg_k
 
 	swi_head_copy(&h, head);
 	atomic_init(&h.state, 0);
-	h.flags = 0;
+	h.flags = head->flags & KNOWN_FLAGS;
 	return salted_crc(&h, sizeof(h), key, off);
 }
 
-bool swi_seg_record_valid(const struct swi_object_head *head, struct swi_seg_key key, uint64_t off,
+bool swi_seg_record_valid(struct swi_object_head *head, struct swi_seg_key key, uint64_t off,
 			  uint64_t limit)
 {
+	static const uint32_t flags[] = {
+		SWI_OBJ_F_DIGEST,
+		SWI_OBJ_F_DIGEST | SWI_OBJ_F_NAMED,
+		SWI_OBJ_F_DIGEST | SWI_OBJ_F_SECONDARY,
+		SWI_OBJ_F_DIGEST | SWI_OBJ_F_NAMED | SWI_OBJ_F_SECONDARY,
+	};
+
 	if (head->magic != SWI_OBJ_MAGIC || off > limit || head->len > limit - off)
 		return false;
 	if (swi_extent_bytes(head->len) > limit - off)
 		return false;
 	if (swi_extent_bytes(head->len) >= SWI_LARGE_MIN && off % SWI_DISK_ALIGN)
 		return false;
-	return head->crc == swi_seg_record_crc(head, key, off);
+	for (size_t i = 0; i < SWI_ARRAY_LEN(flags); i++) {
+		head->flags = flags[i];
+		if (head->crc == swi_seg_record_crc(head, key, off))
+			return true;
+	}
+	return false;
 }
 
 void swi_seg_tomb_init(struct swi_seg_tomb *t, struct swi_seg_key key, const uint64_t oid[2],

@@ -90,12 +90,15 @@ void swi_seg_header_init(struct swi_seg_header *h, struct swi_seg_key key, uint6
 int swi_seg_header_check(const struct swi_seg_header *h);
 
 /*
- * The salted crc of an object's header. Leaves out what may change while the disk reads the arena:
- * state, touch, flags, and the crc itself.
+ * The salted crc of an object's header: without state, touch and the crc itself. The flags in it are
+ * those of @head; the node may change the ones in the arena while the disk reads them.
  */
 uint32_t swi_seg_record_crc(const struct swi_object_head *head, struct swi_seg_key key, uint64_t off);
-/* Is @head a record of this segment at @off, and does it end before @limit? */
-bool swi_seg_record_valid(const struct swi_object_head *head, struct swi_seg_key key, uint64_t off,
+/*
+ * Is @head, as read, a record of this segment at @off, and does it end before @limit? Puts the flags
+ * right: they are the ones that the crc was made with.
+ */
+bool swi_seg_record_valid(struct swi_object_head *head, struct swi_seg_key key, uint64_t off,
 			  uint64_t limit);
 void swi_seg_tomb_init(struct swi_seg_tomb *t, struct swi_seg_key key, const uint64_t oid[2],
 		       uint64_t target, uint64_t target_off, uint64_t off);
