@@ -99,6 +99,7 @@ struct swi_be {
 	uint32_t idle;	/* calls of progress() that found nothing */
 	bool look_eq;	/* the event queue must be read now */
 	bool work;	/* doomed or closing changed */
+	bool ending;	/* close(): no callback any more, and nobody is let in */
 };
 
 /* ofi_err.c: one table from the provider's errors to ours. */

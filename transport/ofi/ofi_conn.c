@@ -137,9 +137,11 @@ int swi_ofi_connect(struct swi_be *be, const char *addr, void *owner, struct swi
 static void on_connreq(struct swi_be *be, struct fi_info *info)
 {
 	struct swi_be_ep *ep;
-	int rc = make_ep(be, info, true, &ep);
+	int rc = be->ending ? -FI_ESHUTDOWN : make_ep(be, info, true, &ep);
 
-	if (rc) {
+	if (be->ending) {
+		(void)fi_reject(be->pep, info->handle, NULL, 0);
+	} else if (rc) {
 		swi_warn(be->args.log, "an inbound connection cannot be accepted: %s", fi_strerror(-rc));
 		(void)fi_reject(be->pep, info->handle, NULL, 0);
 	} else {
