@@ -48,7 +48,8 @@ struct sim_event {
 
 struct swi_be_ep {
 	uint32_t refs;
-	uint32_t id; /* for the trace */
+	uint32_t id;   /* for the trace */
+	char name[64]; /* of its node, also when that is gone */
 	struct swi_be *be; /* NULL once its backend was closed */
 	struct swi_be_ep *peer; /* counted; NULL before the acceptor exists and after the end */
 	struct swi_list link;	/* swi_be.eps */

@@ -57,7 +57,7 @@ SWI_PRINTF(2, 3) static void trace(struct swi_simnet *net, const char *fmt, ...)
 
 static const char *name_of(const struct swi_be_ep *ep)
 {
-	return ep && ep->be ? ep->be->name : "-";
+	return ep ? ep->name : "-";
 }
 
 static void trace_event(struct swi_simnet *net, const struct sim_event *ev, const char *what)
@@ -122,6 +122,7 @@ struct swi_be_ep *swi_sim_ep_new(struct swi_be *be)
 		return NULL;
 	ep->refs = 1;
 	ep->id = ++be->net->next_ep;
+	snprintf(ep->name, sizeof(ep->name), "%s", be->name);
 	ep->be = be;
 	swi_list_init(&ep->reads);
 	swi_list_push_back(&be->eps, &ep->link);
@@ -345,6 +346,13 @@ static void read_next(struct swi_simnet *net, struct sim_event *ev, enum sim_kin
 	heap_push(net, next);
 }
 
+/* The answer of @target, which nothing that it sends later overtakes. */
+static void read_answer(struct swi_simnet *net, struct sim_event *ev, struct swi_be_ep *target)
+{
+	target->last_ns = swi_max_u64(net->now + latency(net), target->last_ns);
+	read_next(net, ev, SIM_READ_DONE, target->last_ns, ev->src);
+}
+
 static void on_read(struct swi_simnet *net, struct sim_event *ev)
 {
 	struct swi_be_ep *target = ev->dst;
@@ -359,7 +367,7 @@ static void on_read(struct swi_simnet *net, struct sim_event *ev)
 		ev->status = SWARM_EREMOTEACCESS;
 		net->n.refused_reads++;
 		swi_sim_break(target, SWARM_EPEERLOST); /* as a card does: the connection ends */
-		read_next(net, ev, SIM_READ_DONE, net->now + latency(net), ev->src);
+		read_answer(net, ev, target);
 		return;
 	}
 	const uint32_t half = rd->len / 2;
@@ -376,7 +384,7 @@ static void on_read(struct swi_simnet *net, struct sim_event *ev)
 	}
 	net->n.reads++;
 	net->n.read_bytes += rd->len;
-	read_next(net, ev, SIM_READ_DONE, net->now + latency(net), ev->src);
+	read_answer(net, ev, target);
 }
 
 /* True: @ev is in the inbox now. */
