@@ -74,15 +74,16 @@ static void written(struct swi_spill_io *io)
 	struct swi_spilling *s = io->owner;
 	struct swi_snode *sn = s->sn;
 	const bool forgotten = s->forgotten;
+	const int status = io->status; /* @io goes with @s */
 	const uint64_t offset = s->offset, bytes = s->bytes;
 	const struct swarm_oid id = s->id;
 	struct swi_local lo;
 
 	spilling_free(s);
 	sn->evict.retry_ns = 0;
-	if (io->status) {
+	if (status) {
 		swi_warn(sn->log, "an object of %llu bytes could not be written to disk: %s",
-			 (unsigned long long)bytes, swarm_strerror(io->status));
+			 (unsigned long long)bytes, swarm_strerror(status));
 		sn->evict.disk_ns = sn->now_ns + DISK_RETRY_NS;
 		return;
 	}
