@@ -49,19 +49,49 @@ void swi_chunk_put(struct swi_lc *lc, struct swi_chunk *c)
 	free(c);
 }
 
+#define BATCH_MAX   MIB(16)
+#define STREAK	    2	/* large objects made before room for several is asked for at once */
+#define SHORT_FOR (-64) /* requests */
+
+void swi_chunk_room_short(struct swi_lc *lc)
+{
+	atomic_store_explicit(&lc->large_streak, SHORT_FOR, memory_order_relaxed);
+}
+
+/* A large object needs a round trip to the node core; a process that makes many takes room for several. */
 void swi_lc_want_chunk(struct swi_lc *lc, uint64_t len, uint64_t *out_bytes, bool *out_large)
 {
 	const uint64_t ext = swi_extent_bytes(len);
+	const uint64_t n = swi_min_u64(lc->arena_bytes / 64, BATCH_MAX) / ext;
 
 	*out_large = ext >= SWI_LARGE_MIN;
-	*out_bytes = *out_large ? ext
-				: swi_max_u64(lc->index.head->chunk_bytes,
-					      swi_align_up(ext, SWI_PAGE));
+	if (!*out_large)
+		*out_bytes = swi_max_u64(lc->index.head->chunk_bytes, swi_align_up(ext, SWI_PAGE));
+	else if (atomic_fetch_add_explicit(&lc->large_streak, 1, memory_order_relaxed) >= STREAK &&
+		 n > 1)
+		*out_bytes = n * ext;
+	else
+		*out_bytes = ext;
+}
+
+/* Extents begun for objects of another size: nothing more is put there. Under spare_lock. */
+static void take_begun(struct swi_lc *lc, struct swi_list *out)
+{
+	swi_list_for_each_safe(it, &lc->large)
+	{
+		struct swi_chunk *c = swi_list_entry(it, struct swi_chunk, link);
+
+		if (!c->pos)
+			continue;
+		swi_list_del(&c->link);
+		swi_list_push_back(out, &c->link);
+	}
 }
 
 void swi_lc_grant(struct swi_lc *lc, uint64_t offset, uint64_t bytes, uint32_t gen, bool large)
 {
 	struct swi_chunk *c = calloc(1, sizeof(*c));
+	struct swi_list begun;
 	uint8_t buf[16];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
@@ -77,23 +107,30 @@ void swi_lc_grant(struct swi_lc *lc, uint64_t offset, uint64_t bytes, uint32_t g
 	c->gen = gen;
 	c->large = large;
 	atomic_init(&c->refs, 1);
+	swi_list_init(&begun);
 	pthread_mutex_lock(&lc->spare_lock);
+	if (large)
+		take_begun(lc, &begun);
 	swi_list_push_back(large ? &lc->large : &lc->spare, &c->link);
 	swi_list_push_back(&lc->chunks, &c->all);
 	pthread_mutex_unlock(&lc->spare_lock);
+	while (!swi_list_empty(&begun)) {
+		c = swi_list_first(&begun, struct swi_chunk, link);
+		swi_list_del(&c->link);
+		swi_chunk_put(lc, c);
+	}
 }
 
-static struct swi_chunk *take_spare(struct swi_lc *lc, struct swi_list *from, uint64_t bytes,
-				    bool exact)
+static struct swi_chunk *take_spare(struct swi_lc *lc, uint64_t bytes)
 {
 	struct swi_chunk *c = NULL;
 
 	pthread_mutex_lock(&lc->spare_lock);
-	swi_list_for_each(it, from)
+	swi_list_for_each(it, &lc->spare)
 	{
 		struct swi_chunk *s = swi_list_entry(it, struct swi_chunk, link);
 
-		if (exact ? s->bytes == bytes : s->bytes >= bytes) {
+		if (s->bytes >= bytes) {
 			swi_list_del(&s->link);
 			c = s;
 			break;
@@ -130,14 +167,34 @@ static void write_head(struct swi_lc *lc, const struct swi_chunk *c, uint64_t of
 static int carve_large(struct swi_lc *lc, uint64_t bytes, struct swi_object_head *head,
 		       struct swi_chunk **out_chunk, uint64_t *out_offset)
 {
-	struct swi_chunk *c = take_spare(lc, &lc->large, bytes, true);
+	struct swi_chunk *c = NULL;
+	bool full = false;
 
+	pthread_mutex_lock(&lc->spare_lock);
+	swi_list_for_each(it, &lc->large)
+	{
+		struct swi_chunk *l = swi_list_entry(it, struct swi_chunk, link);
+
+		if (l->bytes - l->pos >= bytes) {
+			c = l;
+			break;
+		}
+	}
+	if (c) {
+		*out_offset = c->offset + c->pos;
+		write_head(lc, c, *out_offset, head);
+		c->pos += bytes;
+		atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+		full = c->bytes - c->pos < SWI_LARGE_MIN;
+		if (full)
+			swi_list_del(&c->link);
+	}
+	pthread_mutex_unlock(&lc->spare_lock);
 	if (!c)
 		return -EAGAIN;
-	write_head(lc, c, c->offset, head);
-	c->pos = bytes;
-	*out_chunk = c; /* its one reference is the buffer's */
-	*out_offset = c->offset;
+	*out_chunk = c;
+	if (full) /* the list's reference; the buffer's keeps it */
+		swi_chunk_put(lc, c);
 	return 0;
 }
 
@@ -160,7 +217,7 @@ int swi_chunk_carve(struct swi_lc *lc, uint64_t bytes, struct swi_object_head *h
 	struct swi_lane *lane = lock_lane(lc);
 
 	if (SWI_UNLIKELY(!lane->cur || lane->cur->bytes - lane->cur->pos < bytes)) {
-		c = take_spare(lc, &lc->spare, bytes, false);
+		c = take_spare(lc, bytes);
 		if (!c) {
 			pthread_mutex_unlock(&lane->lock);
 			return -EAGAIN;
@@ -173,6 +230,7 @@ int swi_chunk_carve(struct swi_lc *lc, uint64_t bytes, struct swi_object_head *h
 	*out_offset = c->offset + c->pos;
 	write_head(lc, c, *out_offset, head);
 	c->pos += bytes;
+	__builtin_prefetch(lc->arena + *out_offset + bytes, 1); /* where the next one will lie */
 	pthread_mutex_unlock(&lane->lock);
 	*out_chunk = c;
 	if (full)

@@ -54,7 +54,7 @@ struct swi_clients {
 	struct swi_list rooms;	/* requests for room that wait, oldest first */
 	uint64_t rooms_bytes;	/* what they want in all: room that eviction should make; 0 = nobody waits */
 	uint64_t rooms_frees;	/* extents.frees when they were last tried */
-	uint32_t *page_grant;	/* grant number + 1 for each page of the arena; large grants: first page only */
+	uint32_t *page_grant;	/* grant number + 1 for each page of the arena */
 	struct swi_grant **grant;
 	uint32_t grant_cap;
 	uint32_t *grant_free;	/* numbers to use again */

@@ -45,9 +45,7 @@ static int number_take(struct swi_clients *c, uint32_t *out)
 
 static void mark_pages(struct swi_snode *sn, const struct swi_grant *g, uint32_t value)
 {
-	const uint64_t pages = g->large ? 1 : g->bytes / SWI_PAGE;
-
-	for (uint64_t i = 0; i < pages; i++)
+	for (uint64_t i = 0; i < g->bytes / SWI_PAGE; i++)
 		sn->clients.page_grant[g->offset / SWI_PAGE + i] = value;
 }
 

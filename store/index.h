@@ -53,6 +53,15 @@ static inline uint64_t swi_index_home(const struct swi_index *ix, uint64_t key)
 	return key & ix->mask;
 }
 
+/* Both lines that a look-up of something that is not there reads. */
+static inline void swi_index_prefetch(const struct swi_index *ix, uint64_t key)
+{
+	const uint64_t home = swi_index_home(ix, key);
+
+	__builtin_prefetch(&ix->slots[home * SWI_SLOTS_PER_PAIR], 1);
+	__builtin_prefetch((const void *)&ix->overflow[home]);
+}
+
 /* A SEALED slot with @key. */
 bool swi_index_find(const struct swi_index *ix, uint64_t key, struct swi_index_hit *out);
 /* After a pin was published: is the slot still what it was? Pairs with swi_index_remove(). */

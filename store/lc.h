@@ -52,13 +52,16 @@ struct swi_lc {
 	struct swi_lane lane[SWI_LC_LANES];
 	pthread_mutex_t spare_lock; /* the three lists below */
 	struct swi_list spare; /* chunks that came while another was in use */
-	struct swi_list large; /* large extents not yet used */
+	struct swi_list large; /* extents for large objects with room left */
 	struct swi_list chunks; /* all of them, by ->all */
+	_Atomic int large_streak; /* requests for large room in a row; < 0: room is short */
 };
 
 /* chunk.c */
 void swi_chunks_init(struct swi_lc *lc);
 void swi_chunks_fini(struct swi_lc *lc);
+/* Room for several objects at once was refused: ask for what is needed only, for a while. */
+void swi_chunk_room_short(struct swi_lc *lc);
 /* Room for @bytes with @head written at its start. 0, -EAGAIN: ask for a chunk. */
 int swi_chunk_carve(struct swi_lc *lc, uint64_t bytes, struct swi_object_head *head,
 		    struct swi_chunk **out_chunk, uint64_t *out_offset);

@@ -204,6 +204,7 @@ int swi_lc_try_create(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, str
 
 	if (len > lc->arena_bytes || swi_extent_bytes(len) > lc->arena_bytes)
 		return -E2BIG;
+	swi_index_prefetch(&lc->index, swi_index_key(ref.id));
 	if (swi_lc_contains(lc, ref))
 		return -EEXIST;
 	const int rc = swi_chunk_carve(lc, swi_extent_bytes(len), &head, &c, &offset);
@@ -254,9 +255,14 @@ int swi_lc_create_object(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, 
 		swi_lc_want_chunk(lc, len, &bytes, &g.large);
 		swi_wr_u64(&w, bytes);
 		swi_wr_u8(&w, g.large);
-		swi_wr_u64(&w, timeout_ns);
-		rc = swi_lc_call(lc, SWI_L_CHUNK, buf, w.len, timeout_ns, got_chunk, &g, &status);
-		if (rc || status)
+		const bool several = g.large && bytes > swi_extent_bytes(len);
+		const uint64_t patience = several ? 0 : timeout_ns;
+
+		swi_wr_u64(&w, patience);
+		rc = swi_lc_call(lc, SWI_L_CHUNK, buf, w.len, patience, got_chunk, &g, &status);
+		if (!rc && status && several)
+			swi_chunk_room_short(lc);
+		else if (rc || status)
 			return rc ? rc : status;
 	}
 }

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* attach_test.c - who may attach, what a dead daemon means, and what a hostile client can do: nothing to others. */
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "store/snode_internal.h"
+#include "tests/store/store_test.h"
+
+/* ---- the daemon dies ---- */
+
+static int daemon_process(const char *dir)
+{
+	struct swarm_store_opts o = {.size = sizeof(o), .arena_bytes = MIB(16), .dir = dir};
+	struct swarm_store *st;
+	char why[256];
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (swarm_store_open(&o, &st, why, sizeof(why)))
+		return 1;
+	for (;;)
+		pause();
+}
+
+static struct swarm_store *attach_soon(const char *dir)
+{
+	const uint64_t end = test_now() + 20 * NS_PER_S;
+	struct swarm_store *st;
+	char why[256];
+	int rc;
+
+	while ((rc = swarm_store_attach(dir, &st, why, sizeof(why))) == SWARM_ENODAEMON)
+		assert_true(test_now() < end);
+	assert_int_equal(rc, 0);
+	return st;
+}
+
+static void test_daemon_killed(void **state SWI_UNUSED)
+{
+	char dir[] = "/tmp/swarm-test-XXXXXX", why[256], text[64], *json;
+	struct swarm_view v;
+	struct swarm_buf b;
+	struct swarm_store *st, *none;
+
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(swarm_store_attach(dir, &none, why, sizeof(why)), SWARM_ENODAEMON);
+	assert_non_null(strstr(why, dir));
+	const pid_t pid = fork_child(daemon_process, dir);
+
+	st = attach_soon(dir);
+	assert_int_equal(swarm_store_put(st, numbered(1), "abc", 3, NS_PER_S), 0);
+	kill(pid, SIGKILL);
+	assert_int_equal(wait_child(pid), 256 + SIGKILL);
+	assert_int_equal(swarm_store_get(st, numbered(2), SWARM_FOREVER, &v), SWARM_ENODAEMON);
+	assert_int_equal(swarm_store_create(st, numbered(3), MIB(1), SWARM_FOREVER, &b),
+			 SWARM_ENODAEMON);
+	assert_int_equal(swarm_store_status(st, &json), SWARM_ENODAEMON);
+	assert_int_equal(swarm_store_explain(st, numbered(2), text, sizeof(text)), SWARM_ENODAEMON);
+	assert_int_equal(swarm_store_get(st, numbered(1), 0, &v), 0); /* what is in memory stays readable */
+	assert_memory_equal(v.data, "abc", 3);
+	swarm_view_release(st, &v);
+	swarm_store_close(st);
+	assert_int_equal(swarm_store_attach(dir, &none, why, sizeof(why)), SWARM_ENODAEMON);
+	/* A new one takes the directory over. */
+	const pid_t again = fork_child(daemon_process, dir);
+
+	st = attach_soon(dir);
+	assert_int_equal(swarm_store_contains(st, numbered(1)), 0);
+	swarm_store_close(st);
+	kill(again, SIGKILL);
+	wait_child(again);
+	remove_dir(dir);
+}
+
+/* ---- who may attach ---- */
+
+static void test_one_store_a_directory(void **state SWI_UNUSED)
+{
+	struct swarm_store_opts o = {.size = sizeof(o), .arena_bytes = MIB(16), .dir = test_dir};
+	struct swarm_store *st;
+	char why[256];
+
+	assert_int_equal(swarm_store_open(&o, &st, why, sizeof(why)), -EBUSY);
+	assert_non_null(strstr(why, test_dir));
+	o.arena_bytes = 1ull << 50;
+	o.dir = NULL;
+	assert_int_equal(swarm_store_open(&o, &st, why, sizeof(why)), -ENOMEM);
+	assert_non_null(strstr(why, "arena"));
+	o.size = 3;
+	assert_int_equal(swarm_store_open(&o, &st, why, sizeof(why)), -EINVAL);
+}
+
+static int other_user(const char *dir)
+{
+	struct swarm_store *st;
+	char why[256];
+
+	if (setgid(65534) || setuid(65534))
+		return 77;
+	return swarm_store_attach(dir, &st, why, sizeof(why)) == -EACCES ? 0 : 1;
+}
+
+static void test_other_user(void **state SWI_UNUSED)
+{
+	char path[128];
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(wait_child(fork_child(other_user, test_dir)), 0); /* by the directory's mode */
+	chmod(test_dir, 0755);
+	snprintf(path, sizeof(path), "%s/swarm.sock", test_dir);
+	chmod(path, 0777);
+	assert_int_equal(wait_child(fork_child(other_user, test_dir)), 0); /* by what the kernel says of it */
+}
+
+static int raw_connect(void)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	const int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(swi_sock_path(test_dir, sa.sun_path, sizeof(sa.sun_path)), 0);
+	assert_int_equal(connect(s, (void *)&sa, sizeof(sa)), 0);
+	return s;
+}
+
+static void test_bad_hello(void **state)
+{
+	struct swi_hello hello = {.magic = SWI_HELLO_MAGIC, .version = SWI_SHM_VERSION + 1};
+	struct swi_welcome wel;
+	int fds[SWI_FD_COUNT];
+	uint32_t n;
+	int s = raw_connect();
+
+	assert_int_equal(swi_sock_send(s, &hello, sizeof(hello), NULL, 0), 0);
+	assert_int_equal(swi_sock_recv(s, &wel, sizeof(wel), fds, SWI_FD_COUNT, &n), 0);
+	assert_int_equal(wel.status, SWARM_EVERSION);
+	assert_int_equal(n, 0);
+	close(s);
+	s = raw_connect();
+	assert_int_equal(swi_sock_send(s, "nonsense", 8, NULL, 0), 0);
+	assert_int_equal(swi_sock_recv(s, &wel, sizeof(wel), fds, SWI_FD_COUNT, &n), -ECONNRESET);
+	close(s);
+	s = raw_connect(); /* a role that nobody here knows */
+	hello.version = SWI_SHM_VERSION;
+	hello.role = 9;
+	assert_int_equal(swi_sock_send(s, &hello, sizeof(hello), NULL, 0), 0);
+	assert_int_equal(swi_sock_recv(s, &wel, sizeof(wel), fds, SWI_FD_COUNT, &n), 0);
+	assert_int_equal(wel.status, -EINVAL);
+	close(s);
+	assert_int_equal(status_number(*state, "clients"), 1);
+}
+
+/* ---- hostile clients ---- */
+
+static int cut_off(struct swarm_store *st)
+{
+	struct swarm_view v;
+	const int rc = swarm_store_get(st, swarm_ref_named("never there"), 5 * NS_PER_S, &v);
+
+	swarm_store_close(st);
+	return rc == SWARM_ENODAEMON ? 0 : 3;
+}
+
+static struct swarm_store *hostile_attach(const char *dir)
+{
+	struct swarm_store *st;
+	char why[256];
+
+	if (swarm_store_attach(dir, &st, why, sizeof(why)))
+		_exit(2);
+	return st;
+}
+
+static int hostile_ring(const char *dir)
+{
+	struct swarm_store *st = hostile_attach(dir);
+	struct swi_lc *lc = swi_store_lc(st);
+
+	memset(lc->req.ring->data, 0xff, SWI_RING_REQ);
+	atomic_store(&lc->req.ring->tail, UINT64_MAX / 2);
+	swi_attach_ring(&st->at);
+	return cut_off(st);
+}
+
+/* Random bytes as messages of every type, until it is cut off. */
+static int hostile_messages(const char *dir)
+{
+	uint64_t seed = 1;
+
+	for (uint32_t i = 0; i < 60; i++) {
+		struct swarm_store *st = hostile_attach(dir);
+		struct swi_lc *lc = swi_store_lc(st);
+		uint8_t body[64];
+
+		for (uint32_t k = 0; k < 8; k++) {
+			for (uint32_t j = 0; j < sizeof(body); j++)
+				body[j] = (uint8_t)(swi_splitmix64(&seed) & (k & 1 ? 0xff : 0x0f));
+			(void)!swi_lc_try_post(lc, (uint16_t)(i % 0x0d + 1), body,
+					       (uint32_t)(swi_splitmix64(&seed) % sizeof(body)), NULL);
+		}
+		swarm_store_close(st);
+	}
+	return 0;
+}
+
+static int post_bad(const char *dir, uint16_t type, uint64_t a, uint64_t b)
+{
+	struct swarm_store *st = hostile_attach(dir);
+	uint8_t body[16];
+	struct swi_wr w = swi_wr_init(body, sizeof(body));
+
+	swi_wr_u64(&w, a);
+	if (type == SWI_L_CHUNK_DONE)
+		swi_wr_u64(&w, b);
+	(void)!swi_lc_try_post(swi_store_lc(st), type, body, w.len, NULL);
+	return cut_off(st);
+}
+
+static int hostile_grant(const char *dir)
+{
+	return post_bad(dir, SWI_L_CHUNK_DONE, 0, 0); /* the first chunk is another's */
+}
+
+static int hostile_grant_far(const char *dir)
+{
+	return post_bad(dir, SWI_L_CHUNK_DONE, UINT64_MAX - 4095, UINT64_MAX);
+}
+
+static int hostile_held(const char *dir)
+{
+	return post_bad(dir, SWI_L_HELD_DONE, 4096, 0);
+}
+
+/* Headers, pins, intents and slots full of nonsense; then it dies. */
+static int hostile_memory(const char *dir)
+{
+	struct swarm_store *st = hostile_attach(dir);
+	struct swi_lc *lc = swi_store_lc(st);
+	struct swarm_buf b[20];
+	uint64_t seed = 7;
+
+	for (uint32_t i = 0; i < 20; i++)
+		if (swarm_store_create(st, numbered(5000 + i), 100, NS_PER_S, &b[i]))
+			return 4;
+	for (uint32_t i = 0; i < 10; i++) { /* lengths that lead out of the chunk and of the arena */
+		struct swi_object_head *h = (void *)((uint8_t *)b[i].data - sizeof(*h));
+
+		h->len = i % 2 ? UINT64_MAX - 10 : swi_splitmix64(&seed) >> (i * 4);
+	}
+	for (uint32_t i = 0; i < 20; i++)
+		(void)!swarm_store_seal(st, &b[i]);
+	atomic_store(&lc->shm->pin_high, UINT32_MAX);
+	for (uint32_t i = 0; i < SWI_PIN_SLOTS; i++)
+		atomic_store(&lc->shm->pin[i], swi_splitmix64(&seed));
+	for (uint32_t i = 0; i < SWI_INTENT_SLOTS; i++)
+		atomic_store(&lc->shm->intent[i], swi_splitmix64(&seed) >> (i % 64));
+	for (uint32_t i = 0; i < 64; i++) { /* slots that lead nowhere, in every state */
+		struct swi_slot *s = &lc->index.slots[swi_splitmix64(&seed) % swi_index_slots(&lc->index)];
+
+		if (atomic_load(&s->word) == 0) {
+			atomic_store(&s->key, swi_splitmix64(&seed));
+			atomic_store(&s->word, (uint64_t)(i % 4) << 60 | swi_splitmix64(&seed) >> (8 + i % 40));
+		}
+	}
+	for (uint32_t i = 0; i < 20; i++)
+		(void)swarm_store_delete(st, numbered(5000 + i));
+	swarm_store_close(st); /* the node undoes what it can make sense of */
+	return 0;
+}
+
+static void survive(struct swarm_store *st, int (*hostile)(const char *dir))
+{
+	struct swarm_object_info rows[4];
+	struct swarm_view v;
+
+	assert_int_equal(swarm_store_put(st, numbered(1), "mine", 4, NS_PER_S), 0);
+	assert_int_equal(wait_child(fork_child(hostile, test_dir)), 0);
+	assert_int_equal(swarm_store_get(st, numbered(1), 0, &v), 0);
+	assert_memory_equal(v.data, "mine", 4);
+	swarm_view_release(st, &v);
+	assert_true(swarm_store_list(st, rows, 4) >= 1);
+	while (status_number(st, "clients") != 1)
+		sched_yield();
+	assert_int_equal(swarm_store_put(st, numbered(2), "more", 4, NS_PER_S), 0);
+	assert_int_equal(swarm_store_get(st, numbered(2), NS_PER_S, &v), 0);
+	swarm_view_release(st, &v);
+}
+
+static void test_hostile_ring(void **state)
+{
+	survive(*state, hostile_ring);
+	assert_true(status_number(*state, "client_errors") > 0);
+}
+
+static void test_hostile_messages(void **state)
+{
+	survive(*state, hostile_messages);
+}
+
+static void test_hostile_grant(void **state)
+{
+	survive(*state, hostile_grant);
+	assert_int_equal(wait_child(fork_child(hostile_grant_far, test_dir)), 0);
+	assert_int_equal(wait_child(fork_child(hostile_held, test_dir)), 0);
+	assert_true(status_number(*state, "client_errors") >= 3);
+}
+
+static void test_hostile_memory(void **state)
+{
+	survive(*state, hostile_memory);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, open_store, close_store)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_daemon_killed),
+	    T(test_one_store_a_directory),
+	    T(test_other_user),
+	    T(test_bad_hello),
+	    T(test_hostile_ring),
+	    T(test_hostile_messages),
+	    T(test_hostile_grant),
+	    T(test_hostile_memory),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
