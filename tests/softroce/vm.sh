@@ -77,7 +77,9 @@ vm_initrd() {
 # Runs machine $1 until it ends; the second is started when the first has made the wire.
 # Never -accel kvm: nested, a stock kernel hangs there.
 vm_start() {
-	local n=$1 net=()
+	local n=$1 net=() cpu=(-accel "tcg,thread=multi" -smp 2)
+
+	[ "$icount" = 0 ] || cpu=(-accel "tcg,thread=single" -icount "shift=2,sleep=off" -smp 1)
 	if [ "$vms" = 2 ]; then
 		local end=server=on
 		[ "$n" = 1 ] || end=server=off
@@ -87,7 +89,7 @@ vm_start() {
 		net=(-nic none)
 	fi
 	# exec: the process that the caller kills is QEMU itself.
-	exec qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -display none -vga none \
+	exec qemu-system-x86_64 "${cpu[@]}" -cpu max -m 2048 -display none -vga none \
 		-no-reboot -monitor none -serial stdio -kernel "$kernel/vmlinuz" -initrd "$tmp/initrd" \
 		-append "console=ttyS0 loglevel=3 panic=-1 softroce.host=$n softroce.dir=$tmp" \
 		-virtfs "local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap" \
