@@ -2,27 +2,22 @@
 /*
  * worker_proc.c - see worker_proc.h.
  *
- * The daemon maps a large arena, so it never forks in the copying sense: vfork() shares its memory
- * until exec, and the child does nothing but system calls in between. A pid is signalled only while its pidfd is
- * ours, so never after it was reaped and given to somebody else. Owner thread: the host's.
+ * A process is signalled through its pidfd only, so never after it was reaped and its number given to somebody
+ * else. Owner thread: the host's.
  */
 #include "sched/worker_proc.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "transport/base/hash.h"
 
-#ifndef SWARM_LIBEXEC_DIR
-#define SWARM_LIBEXEC_DIR "/usr/libexec/swarm"
-#endif
+#include "sched/spawn.h"
+
 #define PROGRAM "swarm-worker"
 
 struct proc {
@@ -40,103 +35,13 @@ struct swi_worker_proc {
 	char log_dir[PATH_MAX];
 };
 
-/* ---- finding programs ---- */
-
-static int beside(const char *name, char *path, size_t path_len)
-{
-	char self[PATH_MAX];
-	const ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *slash;
-
-	if (n <= 0)
-		return -ENOENT;
-	self[n] = 0;
-	slash = strrchr(self, '/');
-	if (!slash)
-		return -ENOENT;
-	*slash = 0;
-	if ((size_t)snprintf(path, path_len, "%s/%s", self, name) >= path_len)
-		return -ENAMETOOLONG;
-	return access(path, X_OK) ? -errno : 0;
-}
-
-int swi_program_find(const char *name, char *path, size_t path_len, char *why, size_t why_len)
-{
-	char a[PATH_MAX + 64] = "", b[PATH_MAX];
-
-	if (!beside(name, a, sizeof(a))) {
-		snprintf(path, path_len, "%s", a);
-		return 0;
-	}
-	snprintf(b, sizeof(b), "%s/%s", SWARM_LIBEXEC_DIR, name);
-	if (!access(b, X_OK)) {
-		snprintf(path, path_len, "%s", b);
-		return 0;
-	}
-	snprintf(why, why_len, "program %s is not found, neither as %s nor as %s", name, a, b);
-	return -ENOENT;
-}
-
-/* ---- the child, between vfork and exec: system calls only ---- */
-
-struct child_args {
-	const char *program;
-	char *const *argv;
-	int log_fd, null_fd;
-	pid_t parent;
-	int error; /* written by the child into our memory: vfork shares it */
-};
-
-static void child(struct child_args *a)
-{
-	sigset_t none;
-
-	sigemptyset(&none);
-	/* Its own group: an interrupt typed at the daemon's terminal is not for its workers. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || setpgid(0, 0) || dup2(a->null_fd, 0) < 0 ||
-	    dup2(a->log_fd, 1) < 0 || dup2(a->log_fd, 2) < 0 ||
-	    sigprocmask(SIG_SETMASK, &none, NULL)) {
-		a->error = errno;
-		_exit(127);
-	}
-	if (getppid() != a->parent) /* died before PDEATHSIG was set */
-		_exit(127);
-	execv(a->program, a->argv);
-	a->error = errno;
-	_exit(127);
-}
-
-static int start(struct child_args *a, pid_t *out_pid)
-{
-	sigset_t all, old;
-	pid_t pid;
-
-	/* No handler of ours may run in the child while it shares our memory. */
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &old);
-	pid = vfork();
-	if (!pid)
-		child(a);
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	if (pid < 0)
-		return -errno;
-	if (a->error) {
-		(void)waitpid(pid, NULL, 0);
-		return -a->error;
-	}
-	*out_pid = pid;
-	return 0;
-}
-
 /* ---- the ops ---- */
 
 static void proc_free(struct proc *p)
 {
 	HASH_DEL(p->wp->procs, p);
-	if (p->pidfd >= 0) {
-		swi_host_del_fd(p->wp->o.host, p->pidfd);
-		close(p->pidfd);
-	}
+	swi_host_del_fd(p->wp->o.host, p->pidfd);
+	close(p->pidfd);
 	free(p);
 }
 
@@ -154,49 +59,20 @@ static void on_pidfd(void *ctx, uint32_t events)
 	wp->o.died(wp->o.ctx, worker, status);
 }
 
-static int open_log(const struct swi_worker_proc *wp, uint32_t worker)
-{
-	char path[PATH_MAX + 32];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/worker-%u.log", wp->log_dir, worker);
-	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	return fd < 0 ? -errno : fd;
-}
-
 static int spawn_process(struct swi_worker_proc *wp, struct proc *p)
 {
-	char number[16];
+	char number[16], log[PATH_MAX + 32];
 	char *const argv[] = {(char *)PROGRAM, (char *)"--dir", (char *)swi_host_dir(wp->o.host),
 			      (char *)"--worker", number, NULL};
-	struct child_args a = {
-	    .program = wp->program, .argv = argv, .log_fd = -1, .parent = getpid()};
-	int rc;
+	const struct swi_spawn s = {.program = wp->program,
+				    .argv = argv,
+				    .log_path = log,
+				    .pass_fd = -1,
+				    .death_signal = SIGKILL};
 
 	snprintf(number, sizeof(number), "%u", p->worker);
-	a.null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	a.log_fd = open_log(wp, p->worker);
-	rc = a.null_fd < 0 ? -errno : a.log_fd < 0 ? a.log_fd : start(&a, &p->pid);
-	if (a.null_fd >= 0)
-		close(a.null_fd);
-	if (a.log_fd >= 0)
-		close(a.log_fd);
-	return rc;
-}
-
-static int watch(struct proc *p)
-{
-	int rc;
-
-	p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
-	if (p->pidfd < 0)
-		return -errno;
-	rc = swi_host_add_fd(p->wp->o.host, p->pidfd, EPOLLIN, on_pidfd, p);
-	if (rc) {
-		close(p->pidfd);
-		p->pidfd = -1;
-	}
-	return rc;
+	snprintf(log, sizeof(log), "%s/worker-%u.log", wp->log_dir, p->worker);
+	return swi_spawn(&s, &p->pid, &p->pidfd);
 }
 
 static int op_spawn(void *ctx, uint32_t worker)
@@ -211,19 +87,18 @@ static int op_spawn(void *ctx, uint32_t worker)
 	p->worker = worker;
 	p->pidfd = -1;
 	rc = spawn_process(wp, p);
-	if (rc) {
-		free(p);
-		return rc;
-	}
-	rc = watch(p);
-	if (rc) {
-		kill(p->pid, SIGKILL); /* our unreaped child: the pid is still its own */
+	if (!rc) {
+		rc = swi_host_add_fd(wp->o.host, p->pidfd, EPOLLIN, on_pidfd, p);
+		if (!rc) {
+			HASH_ADD(hh, wp->procs, worker, sizeof(p->worker), p);
+			return 0;
+		}
+		swi_spawn_signal(p->pidfd, SIGKILL);
 		(void)waitpid(p->pid, NULL, 0);
-		free(p);
-		return rc;
+		close(p->pidfd);
 	}
-	HASH_ADD(hh, wp->procs, worker, sizeof(p->worker), p);
-	return 0;
+	free(p);
+	return rc;
 }
 
 static void op_kill(void *ctx, uint32_t worker)
@@ -233,7 +108,7 @@ static void op_kill(void *ctx, uint32_t worker)
 
 	HASH_FIND(hh, wp->procs, &worker, sizeof(worker), p);
 	if (p)
-		(void)syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
+		swi_spawn_signal(p->pidfd, SIGKILL);
 }
 
 struct swi_worker_ops swi_worker_proc_ops(struct swi_worker_proc *wp)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * worker_proc.h - real worker processes behind struct swi_worker_ops: started with vfork and exec, watched
- * through pidfds in the host's loop, reaped there. Owner thread: the host's, which also starts them (a worker
+ * worker_proc.h - real worker processes behind struct swi_worker_ops: watched through pidfds in the host's loop, reaped there. Owner thread: the host's, which also starts them (a worker
  * dies with the thread that started it).
  */
 #ifndef SWI_WORKER_PROC_H
@@ -14,7 +13,7 @@ struct swi_worker_proc;
 
 struct swi_worker_proc_opts {
 	struct swi_host *host; /* outlives this */
-	const char *program;   /* NULL = $SWARM_WORKER, else found: see swi_program_find() */
+	const char *program;   /* NULL = $SWARM_WORKER, else found: see swi_program_find() in spawn.h */
 	const char *log_dir;   /* worker-N.log; made if missing */
 	/* A process ended; wait_status as of waitpid(2). */
 	void (*died)(void *ctx, uint32_t worker, int wait_status);
@@ -28,8 +27,5 @@ struct swi_worker_ops swi_worker_proc_ops(struct swi_worker_proc *wp);
 bool swi_worker_proc_owns(const struct swi_worker_proc *wp, uint32_t pid);
 /* Kills and reaps all of them; NULL is fine. */
 void swi_worker_proc_destroy(struct swi_worker_proc *wp);
-
-/* Finds a program of ours: beside the running binary, else in the libexec folder. -ENOENT with @why. */
-int swi_program_find(const char *name, char *path, size_t path_len, char *why, size_t why_len);
 
 #endif

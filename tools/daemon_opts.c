@@ -294,8 +294,6 @@ void swt_daemon_to_argv(const struct swt_daemon_opts *o, struct swt_argv *a)
 	add_size(a, "memory", o->memory);
 	add_amount(a, "cpus", o->cpus);
 	add_amount(a, "gpus", o->gpus);
-	for (uint32_t i = 0; i < o->spill_dirs.n; i++)
-		swt_argv_add(a, "--spill-dir=%s", o->spill_dirs.v[i]);
 	for (uint32_t i = 0; i < o->resources.n; i++)
 		swt_argv_add(a, "--resource=%s", o->resources.v[i]);
 	swt_argv_add(a, "--transport=%s", o->transport);

@@ -69,7 +69,7 @@ struct swt_argv {
 	uint32_t n;
 };
 void swt_argv_add(struct swt_argv *a, const char *fmt, ...) SWI_PRINTF(2, 3);
-/* "--arena=..", "--spill-dir=.." and so on: everything but head, address, dir, bind, key and the hidden ones. */
+/* "--arena=..", "--cpus=.." and so on: everything but head, address, dir, bind, key, spill folders and the hidden ones. */
 void swt_daemon_to_argv(const struct swt_daemon_opts *o, struct swt_argv *a);
 void swt_argv_free(struct swt_argv *a);
 
