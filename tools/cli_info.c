@@ -61,7 +61,7 @@ static json_t *limit(int what)
 {
 	struct rlimit r;
 
-	if (getrlimit((__rlimit_resource_t)what, &r) || r.rlim_cur == RLIM_INFINITY)
+	if (getrlimit(what, &r) || r.rlim_cur == RLIM_INFINITY)
 		return json_string("unlimited");
 	return json_integer((json_int_t)r.rlim_cur);
 }
