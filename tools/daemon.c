@@ -299,10 +299,11 @@ static int make_node(struct daemon *d)
 
 static int make_signals(struct daemon *d)
 {
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
 	sigset_t set;
 
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGHUP, &ignore, NULL);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
