@@ -82,7 +82,9 @@ SWARM_TASK(t_errno)
 
 static void crash(void)
 {
-	*(volatile int *)8 = 1;
+	int *volatile nowhere = NULL;
+
+	*nowhere = 1;
 }
 
 /* Crashes on its first two attempts. */
