@@ -82,7 +82,7 @@ SWARM_TASK(t_errno)
 
 static void crash(void)
 {
-	int *volatile nowhere = NULL;
+	volatile int *volatile nowhere = NULL;
 
 	*nowhere = 1;
 }
