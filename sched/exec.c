@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "sched/proto.h"
@@ -177,6 +178,16 @@ static void volunteer(void)
 	close(fd);
 }
 
+/* A library that the transports pull in catches these to print a backtrace and exit(1): then nobody learns the signal. */
+static void die_by_signals(void)
+{
+	static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTERM, SIGINT};
+	const struct sigaction dfl = {.sa_handler = SIG_DFL};
+
+	for (uint32_t i = 0; i < SWI_ARRAY_LEN(fatal); i++)
+		sigaction(fatal[i], &dfl, NULL);
+}
+
 int swi_worker_main(const char *dir, uint32_t number)
 {
 	struct worker w = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -184,6 +195,7 @@ int swi_worker_main(const char *dir, uint32_t number)
 	int rc;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	die_by_signals();
 	volunteer();
 	swi_list_init(&w.jobs);
 	rc = swi_modules_create(&w.modules);

@@ -304,6 +304,8 @@ static int make_signals(struct daemon *d)
 
 	sigaction(SIGPIPE, &ignore, NULL);
 	sigaction(SIGHUP, &ignore, NULL);
+	/* A library that the transports pull in catches it and calls exit(): a crash must look like one. */
+	sigaction(SIGSEGV, &(const struct sigaction){.sa_handler = SIG_DFL}, NULL);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
