@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -363,10 +364,10 @@ static void cancel_queued_and_running(void **state)
 	/* Every cpu is taken or about to be: this one waits. */
 	queued = submit(&o);
 	assert_int_equal(swarm_cancel(client, queued, 0), 0);
-	MUST_FAIL(queued, SWARM_ECANCELED, "t_forever");
+	MUST_FAIL(queued, SWARM_ECANCELED, "cancelled");
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(swarm_cancel(client, running[i], 1), 0);
-		MUST_FAIL(running[i], SWARM_ECANCELED, "t_forever");
+		MUST_FAIL(running[i], SWARM_ECANCELED, "cancelled");
 	}
 	/* And the cpus are free again. */
 	assert_int_equal(get_u64(submit_u64("t_link", &x)), link_of(x));
