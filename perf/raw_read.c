@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * raw_read.c - what a READ costs through the transport's front door, between two processes of this host:
- * latency of one at a time, and bandwidth with many in flight. The baseline of the store's figures; not
- * installed. Both processes spin, as fi_rma_bw and ib_read_bw do; -e makes both sleep on descriptors.
+ * raw_read.c - what a READ costs through the transport's front door, between two processes of this
+ * host: latency of one at a time, and bandwidth with many in flight. The baseline of the store's
+ * figures; not installed. Both processes spin, as fi_rma_bw and ib_read_bw do; -e makes both sleep
+ * on descriptors.
  */
 #include <getopt.h>
 #include <poll.h>
@@ -15,7 +16,7 @@
 
 #define DEPTH_MAX 256u
 #define READS_MAX 20000u /* of one row */
-#define LAT_MAX	  5000u
+#define LAT_MAX   5000u
 
 struct side {
 	struct swi_tp *tp;
@@ -60,7 +61,8 @@ static void open_side(struct side *s, bool listens, uint64_t len)
 	swi_log_init(&s->log, "raw_read");
 	if (swi_tp_open(&o, swi_env_real(), &s->log, &h, &s->tp, why, sizeof(why)))
 		die(why);
-	s->mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	s->mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
+		      -1, 0);
 	if (s->mem == MAP_FAILED)
 		die("out of memory");
 	memset(s->mem, listens ? 0x5a : 0, len);
@@ -104,8 +106,8 @@ static void read_cb(struct swi_read *rd, int status)
 	if (!r->left)
 		return;
 	r->left--;
-	if (swi_conn_read(r->s->conn, 0, slot * r->size % r->window, r->s->mem + slot * r->size % r->window, r->size,
-			  rd))
+	if (swi_conn_read(r->s->conn, 0, slot * r->size % r->window,
+			  r->s->mem + slot * r->size % r->window, r->size, rd))
 		die("a READ was refused");
 }
 
@@ -122,7 +124,8 @@ static uint64_t run(struct side *s, uint64_t size, uint32_t depth, uint64_t n, u
 	r.left = n - swi_min_u64(n, depth);
 	for (uint64_t i = 0; i < depth && i < n; i++) {
 		r.reads[i] = (struct swi_read){.cb = read_cb, .owner = &r};
-		if (swi_conn_read(s->conn, 0, i * size % window, s->mem + i * size % window, size, &r.reads[i]))
+		if (swi_conn_read(s->conn, 0, i * size % window, s->mem + i * size % window, size,
+				  &r.reads[i]))
 			die("a READ was refused");
 	}
 	while (r.done < n)
@@ -149,9 +152,9 @@ static void measure(struct side *s, uint64_t size, uint32_t depth, uint64_t budg
 	qsort(lat, lat_n, sizeof(lat[0]), by_value);
 	const uint64_t ns = run(s, size, depth, n, window);
 
-	printf("%10llu %8llu %10.2f %10.2f %12.1f\n", (unsigned long long)size, (unsigned long long)n,
-	       (double)lat[lat_n / 2] / 1000, (double)lat[lat_n * 99 / 100] / 1000,
-	       (double)(size * n) * 1000 / (double)ns);
+	printf("%10llu %8llu %10.2f %10.2f %12.1f\n", (unsigned long long)size,
+	       (unsigned long long)n, (double)lat[lat_n / 2] / 1000,
+	       (double)lat[lat_n * 99 / 100] / 1000, (double)(size * n) * 1000 / (double)ns);
 	fflush(stdout);
 }
 
@@ -180,7 +183,8 @@ int main(int argc, char **argv)
 		else if (o == 'e')
 			events = true;
 		else
-			die("usage: raw_read [-t TRANSPORT] [-b HOST:PORT] [-s BYTES] [-o IN-FLIGHT] [-n BYTES-A-ROW] [-e]");
+			die("usage: raw_read [-t TRANSPORT] [-b HOST:PORT] [-s BYTES] [-o "
+			    "IN-FLIGHT] [-n BYTES-A-ROW] [-e]");
 	}
 	if (!depth || size > MIB(4) || pipe(p))
 		die("bad options");
@@ -197,8 +201,8 @@ int main(int argc, char **argv)
 		step(&s);
 	if (s.down)
 		die("cannot connect");
-	printf("# transport %s (%s), %u in flight, %s\n", swi_tp_backend(s.tp), swi_tp_device(s.tp), depth,
-	       events ? "sleeping" : "spinning");
+	printf("# transport %s (%s), %u in flight, %s\n", swi_tp_backend(s.tp), swi_tp_device(s.tp),
+	       depth, events ? "sleeping" : "spinning");
 	printf("# %8s %8s %10s %10s %12s\n", "bytes", "reads", "p50 [us]", "p99 [us]", "MB/s");
 	for (size_t i = 0; i < SWI_ARRAY_LEN(sizes); i++)
 		if (!size || size == sizes[i])

@@ -24,7 +24,8 @@ void swi_auth_proof(const uint8_t key[SWI_CLUSTER_KEY_BYTES], enum swi_auth_role
 		    const struct swi_auth_transcript *t, const void *extra, uint32_t extra_len,
 		    uint8_t out_mac[SWI_MAC_BYTES])
 {
-	uint8_t buf[512]; /* every field is of bounded length, and length-prefixed where it varies */
+	uint8_t
+	    buf[512]; /* every field is of bounded length, and length-prefixed where it varies */
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 	crypto_auth_hmacsha256_state st;
 

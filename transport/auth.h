@@ -2,10 +2,10 @@
 /*
  * auth.h - proof of the cluster key without sending it.
  *
- * Both sides contribute a fresh nonce of 32 bytes. Each proof is HMAC-SHA256 with the cluster key over
- * a role, the wire version, both nonces and both identities, so that a proof can neither be replayed,
- * nor reflected, nor moved to another pair of nodes. The READY proofs also cover the region
- * table that they travel with. No state; any thread.
+ * Both sides contribute a fresh nonce of 32 bytes. Each proof is HMAC-SHA256 with the cluster key
+ * over a role, the wire version, both nonces and both identities, so that a proof can neither be
+ * replayed, nor reflected, nor moved to another pair of nodes. The READY proofs also cover the
+ * region table that they travel with. No state; any thread.
  */
 #ifndef SWI_AUTH_H
 #define SWI_AUTH_H
@@ -13,7 +13,7 @@
 #include "transport/wire.h"
 
 enum swi_auth_role {
-	SWI_AUTH_CONNECTOR,	  /* RESPONSE */
+	SWI_AUTH_CONNECTOR,       /* RESPONSE */
 	SWI_AUTH_READY_ACCEPTOR,  /* READY of the acceptor */
 	SWI_AUTH_READY_CONNECTOR, /* READY of the connector */
 };

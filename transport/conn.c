@@ -2,8 +2,9 @@
 /*
  * conn.c - the life of a connection: its states, its time limits, its end.
  *
- * Invariant: down() is called once, from swi_conn_work(), after the backend's closed(): by then every
- * READ has been completed. The table of states is in conn_fsm.h; see conn.h for who owns what.
+ * Invariant: down() is called once, from swi_conn_work(), after the backend's closed(): by then
+ * every READ has been completed. The table of states is in conn_fsm.h; see conn.h for who owns
+ * what.
  */
 #include "transport/conn.h"
 
@@ -139,8 +140,8 @@ void swi_conn_work(struct swi_conn *c)
 }
 
 /*
- * Silence is found in two looks that lie silence/8 apart, with progress() in between: when it was this
- * process that slept, what the peer sent meanwhile is read first.
+ * Silence is found in two looks that lie silence/8 apart, with progress() in between: when it was
+ * this process that slept, what the peer sent meanwhile is read first.
  */
 static uint64_t silence_timer(struct swi_conn *c, uint64_t now)
 {
@@ -182,8 +183,9 @@ void swi_conn_timers(struct swi_tp *tp)
 
 	if (tp->now < tp->next_timer)
 		return;
-	swi_list_for_each(it, &tp->conns)
-		next = swi_min_u64(next, conn_timer(swi_list_entry(it, struct swi_conn, link), tp->now));
+	swi_list_for_each (it, &tp->conns)
+		next = swi_min_u64(next,
+				   conn_timer(swi_list_entry(it, struct swi_conn, link), tp->now));
 	tp->next_timer = next;
 }
 
@@ -195,7 +197,8 @@ static void be_accepted(void *ctx, struct swi_be_ep *ep)
 	struct swi_conn *c;
 
 	if (tp->half_open >= SWI_HALF_OPEN_MAX || swi_conn_create(tp, true, &c)) {
-		swi_warn(tp->log, "inbound connection refused: too many that have not proved the key");
+		swi_warn(tp->log,
+			 "inbound connection refused: too many that have not proved the key");
 		tp->ops->set_owner(ep, NULL);
 		tp->ops->ep_close(ep);
 		return;
@@ -226,7 +229,8 @@ static void be_recv(void *ctx, struct swi_be_ep *ep, const void *buf, uint32_t l
 	swi_conn_recv(c, buf, len);
 }
 
-static void be_read_done(void *ctx, struct swi_be_ep *ep SWI_UNUSED, struct swi_be_read *rd, int status)
+static void be_read_done(void *ctx, struct swi_be_ep *ep SWI_UNUSED, struct swi_be_read *rd,
+			 int status)
 {
 	struct swi_tp *tp = ctx;
 	struct swi_read_part *p = swi_container_of(rd, struct swi_read_part, be);

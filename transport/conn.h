@@ -7,9 +7,9 @@
  *	conn_msg.c	frames, credits, fragments
  *	conn_read.c	READs, split and windowed
  *
- * Everything belongs to the thread that owns the struct swi_tp. A connection is freed in one place only,
- * swi_conn_work(), which runs at the end of swi_tp_progress() with no callback on the stack: so a
- * callback may do whatever it likes to any connection.
+ * Everything belongs to the thread that owns the struct swi_tp. A connection is freed in one place
+ * only, swi_conn_work(), which runs at the end of swi_tp_progress() with no callback on the stack:
+ * so a callback may do whatever it likes to any connection.
  */
 #ifndef SWI_CONN_H
 #define SWI_CONN_H
@@ -18,12 +18,12 @@
 #include "transport/conn_fsm.h"
 #include "transport/wire.h"
 
-#define SWI_SEND_QUEUE_MAX  MIB(64) /* bytes of message bodies that wait on one connection */
-#define SWI_CREDIT_BATCH    16u	    /* credits are given back at the latest when so many are owed */
-#define SWI_HALF_OPEN_MAX   256u    /* inbound connections that have not proved anything yet */
-#define SWI_LINGER_NS	    (1 * NS_PER_S)
-#define SWI_READ_PART_MAX   MIB(1) /* so that one large READ does not hold up everything else */
-#define SWI_READ_WINDOW	    256u   /* parts of one connection that the backend holds at a time */
+#define SWI_SEND_QUEUE_MAX MIB(64) /* bytes of message bodies that wait on one connection */
+#define SWI_CREDIT_BATCH   16u     /* credits are given back at the latest when so many are owed */
+#define SWI_HALF_OPEN_MAX  256u    /* inbound connections that have not proved anything yet */
+#define SWI_LINGER_NS      (1 * NS_PER_S)
+#define SWI_READ_PART_MAX  MIB(1) /* so that one large READ does not hold up everything else */
+#define SWI_READ_WINDOW    256u   /* parts of one connection that the backend holds at a time */
 
 struct swi_read_part { /* one READ of the backend; from a pool of the tp */
 	struct swi_be_read be;
@@ -52,11 +52,11 @@ struct swi_tp {
 
 	uint32_t node;
 	struct swi_local_region regions[SWI_REGIONS_MAX];
-	struct swi_list conns;	 /* swi_conn.link: every one, oldest first */
-	struct swi_list work;	 /* swi_conn.work_link: something to do in the next progress() */
-	struct swi_list blocked; /* swi_conn.work_link: the backend said -EAGAIN; tried each progress() */
-	uint64_t now;		 /* of the progress() that runs */
-	uint64_t next_timer;	 /* no time limit ends before */
+	struct swi_list conns; /* swi_conn.link: every one, oldest first */
+	struct swi_list work;  /* swi_conn.work_link: something to do in the next progress() */
+	struct swi_list blocked; /* swi_conn.work_link: met -EAGAIN; tried each progress() */
+	uint64_t now; /* of the progress() that runs */
+	uint64_t next_timer; /* no time limit ends before */
 	uint32_t half_open;
 	bool in_progress;
 	struct swi_read_part *free_parts;
@@ -79,7 +79,7 @@ struct swi_conn {
 	void *user;
 	enum swi_conn_state state;
 	bool inbound, shown; /* shown: the handler knows it, so down() is owed */
-	int status;	     /* why it ends */
+	int status;          /* why it ends */
 	struct swi_peer_id peer;
 	char addr[64]; /* that we connected to, for messages */
 	struct swi_auth_transcript auth;

@@ -5,10 +5,9 @@
 #define EDGE(from, ev, to, why) [SWI_CONN_##from][SWI_EV_##ev] = SWI_CONN_##to,
 static const uint8_t next[SWI_CONN_STATE_COUNT][SWI_EV_COUNT] = {SWI_CONN_EDGES(EDGE)};
 
-static const char *const state_names[] = {
-    "NONE",
+static const char *const state_names[] = {"NONE",
 #define X(name, why) #name,
-    SWI_CONN_STATES(X)
+					  SWI_CONN_STATES(X)
 #undef X
 };
 

@@ -3,8 +3,8 @@
  * conn_hs.c - the handshake: HELLO, CHALLENGE, RESPONSE, READY, READY.
  *
  * Invariant: region keys leave this process only in READY, and READY is sent only after the other
- * side's proof was verified; the same moment opens the card for its READs (grant). The acceptor proves
- * itself last, so a stranger that connects learns nothing but a nonce and who we say we are.
+ * side's proof was verified; the same moment opens the card for its READs (grant). The acceptor
+ * proves itself last, so a stranger that connects learns nothing but a nonce and who we say we are.
  */
 #include "transport/conn.h"
 
@@ -154,7 +154,8 @@ enum swi_conn_event swi_conn_kind_event(uint8_t kind)
 	}
 }
 
-/* The work of an edge is done before the state moves, so that a failure leaves the old state to refuse from. */
+/* The work of an edge is done before the state moves, so that a failure leaves the old state to
+ * refuse from. */
 int swi_conn_handshake(struct swi_conn *c, uint8_t kind, const void *body, uint32_t len)
 {
 	struct swi_tp *tp = c->tp;
@@ -177,7 +178,8 @@ int swi_conn_handshake(struct swi_conn *c, uint8_t kind, const void *body, uint3
 		c->shown = true;
 		tp->half_open--;
 	}
-	tp->next_timer = swi_min_u64(tp->next_timer, swi_sat_add(tp->now, tp->silence_timeout_ns / 2));
+	tp->next_timer =
+	    swi_min_u64(tp->next_timer, swi_sat_add(tp->now, tp->silence_timeout_ns / 2));
 	swi_info(tp->log, "connection %s %s (node %u) is up", c->inbound ? "from" : "to",
 		 c->peer.address[0] ? c->peer.address : c->addr, c->peer.node);
 	if (tp->handler.up)

@@ -2,13 +2,13 @@
 /*
  * conn_msg.c - frames, credits and fragments of a connection.
  *
- * Credits: a side starts with SWI_BE_RECV_DEPTH, pays one for every frame whatever its kind, and gets
- * them back in the header of any frame of the other side. Invariant, for each direction: the sender's
- * credits + frames on their way + frames received and owed + credits on their way back = 64. So a frame
- * never finds the receiver without a posted buffer.
- * No deadlock: the last credit is kept for a CREDIT frame, which is sent only when it gives back at
- * least SWI_CREDIT_BATCH. A side that spent its last credit has therefore just given the other at least
- * that many, and every frame of the other carries back all that it owes.
+ * Credits: a side starts with SWI_BE_RECV_DEPTH, pays one for every frame whatever its kind, and
+ * gets them back in the header of any frame of the other side. Invariant, for each direction: the
+ * sender's credits + frames on their way + frames received and owed + credits on their way back
+ * = 64. So a frame never finds the receiver without a posted buffer. No deadlock: the last credit
+ * is kept for a CREDIT frame, which is sent only when it gives back at least SWI_CREDIT_BATCH. A
+ * side that spent its last credit has therefore just given the other at least that many, and every
+ * frame of the other carries back all that it owes.
  */
 #include "transport/conn.h"
 
@@ -36,8 +36,8 @@ static int tx_empty(struct swi_conn *c, enum swi_wire_kind kind)
 }
 
 /* One fragment of @len bytes from @off on. */
-static int tx_part(struct swi_conn *c, uint8_t kind, uint16_t type, const uint8_t *body, uint32_t off,
-		   uint32_t len)
+static int tx_part(struct swi_conn *c, uint8_t kind, uint16_t type, const uint8_t *body,
+		   uint32_t off, uint32_t len)
 {
 	const uint32_t n = (uint32_t)swi_min_u64(len - off, SWI_WIRE_PAYLOAD_MAX);
 	struct swi_wire_hdr h = {.kind = kind, .type = type, .total = len};
@@ -184,7 +184,8 @@ static int rx_body(struct swi_conn *c, const struct swi_wire_hdr *h, const void 
 
 	if (!c->in.buf) {
 		if (!more)
-			return len == h->total ? deliver(c, h->kind, h->type, p, len) : SWARM_EPROTO;
+			return len == h->total ? deliver(c, h->kind, h->type, p, len)
+					       : SWARM_EPROTO;
 		const int rc = begin_body(c, h);
 
 		if (rc)
@@ -272,8 +273,7 @@ void swi_conn_recv(struct swi_conn *c, const void *frame, uint32_t len)
 
 void swi_conn_msg_fini(struct swi_conn *c)
 {
-	swi_list_for_each_safe(it, &c->out)
-	{
+	swi_list_for_each_safe (it, &c->out) {
 		swi_list_del(it);
 		free(swi_list_entry(it, struct swi_out_msg, link));
 	}

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conn_read.c - READs: one of the caller's becomes parts that lie in one chunk of the peer, one chunk of
- * ours and one READ of the backend. At most SWI_READ_WINDOW parts of a connection are with the backend;
- * what does not fit waits as a job.
+ * conn_read.c - READs: one of the caller's becomes parts that lie in one chunk of the peer, one
+ * chunk of ours and one READ of the backend. At most SWI_READ_WINDOW parts of a connection are with
+ * the backend; what does not fit waits as a job.
  *
- * Invariant: rd->parts = parts with the backend + 1 while a job exists; the callback comes when it is 0,
- * always from progress(). rd->left = bytes not yet posted.
+ * Invariant: rd->parts = parts with the backend + 1 while a job exists; the callback comes when it
+ * is 0, always from progress(). rd->left = bytes not yet posted.
  */
 #include "transport/conn.h"
 
@@ -62,7 +62,8 @@ void swi_tp_parts_fini(struct swi_tp *tp)
 }
 
 /* The registration that @p lies in, and the bytes from @p to its end. NULL: not ours. */
-static const struct swi_be_mr *local_mr(const struct swi_tp *tp, const uint8_t *p, uint64_t *out_left)
+static const struct swi_be_mr *local_mr(const struct swi_tp *tp, const uint8_t *p,
+					uint64_t *out_left)
 {
 	for (uint32_t i = 0; i < SWI_REGIONS_MAX; i++) {
 		const struct swi_local_region *l = &tp->regions[i];
@@ -223,7 +224,8 @@ bool swi_conn_pump_reads(struct swi_conn *c)
 		else if (!rd->status)
 			rc = post_all(c, rd, j->region, &j->offset, &j->local);
 		if (rc == -EAGAIN)
-			return c->parts >= SWI_READ_WINDOW; /* a full window is emptied by read_done() */
+			return c->parts >=
+			       SWI_READ_WINDOW; /* a full window is emptied by read_done() */
 		if (rc && !rd->status)
 			rd->status = rc;
 		swi_list_del(&j->link);
@@ -236,8 +238,7 @@ bool swi_conn_pump_reads(struct swi_conn *c)
 
 void swi_conn_read_fini(struct swi_conn *c)
 {
-	swi_list_for_each_safe(it, &c->jobs)
-	{
+	swi_list_for_each_safe (it, &c->jobs) {
 		swi_list_del(it);
 		free(swi_list_entry(it, struct read_job, link));
 	}

@@ -20,8 +20,8 @@ static const struct swi_be_ops *by_name(const char *name)
 	return NULL;
 }
 
-static int open_backend(struct swi_tp *tp, const struct swi_be_ops *ops, const struct swi_tp_opts *opts,
-			char *why, size_t why_len)
+static int open_backend(struct swi_tp *tp, const struct swi_be_ops *ops,
+			const struct swi_tp_opts *opts, char *why, size_t why_len)
 {
 	const struct swi_be_open_args args = {
 	    .env = tp->env,
@@ -57,7 +57,8 @@ static int choose(struct swi_tp *tp, const struct swi_tp_opts *opts, char *why, 
 		return rc;
 	}
 	if (!swi_be_ofi) {
-		snprintf(why, why_len, "no transport: verbs: %s; libfabric: not built in", no_verbs);
+		snprintf(why, why_len, "no transport: verbs: %s; libfabric: not built in",
+			 no_verbs);
 		return SWARM_ENOTRANSPORT;
 	}
 	rc = open_backend(tp, swi_be_ofi, opts, why, why_len);
@@ -83,7 +84,8 @@ static int open_named(struct swi_tp *tp, const struct swi_tp_opts *opts, char *w
 }
 
 int swi_tp_open(const struct swi_tp_opts *opts, struct swi_env *env, const struct swi_log *log,
-		const struct swi_tp_handler *handler, struct swi_tp **out_tp, char *why, size_t why_len)
+		const struct swi_tp_handler *handler, struct swi_tp **out_tp, char *why,
+		size_t why_len)
 {
 	struct swi_tp *tp = calloc(1, sizeof(*tp));
 	const char *name = opts->backend;
@@ -141,7 +143,7 @@ void swi_tp_close(struct swi_tp *tp)
 			region_fini(tp, &tp->regions[i]);
 		tp->ops->close(tp->be);
 	}
-	swi_list_for_each_safe(it, &tp->conns)
+	swi_list_for_each_safe (it, &tp->conns)
 		swi_conn_free(swi_list_entry(it, struct swi_conn, link));
 	swi_tp_parts_fini(tp);
 	sodium_memzero(tp->key, sizeof(tp->key));
@@ -167,8 +169,9 @@ int swi_tp_register(struct swi_tp *tp, uint32_t region, void *addr, uint64_t len
 	if (!l->mrs)
 		return -ENOMEM;
 	for (uint64_t off = 0; off < len; off += chunk) {
-		const int rc = tp->ops->mr_reg(tp->be, (uint8_t *)addr + off, swi_min_u64(chunk, len - off),
-					       true, &l->mrs[l->chunk_count]);
+		const int rc =
+		    tp->ops->mr_reg(tp->be, (uint8_t *)addr + off, swi_min_u64(chunk, len - off),
+				    true, &l->mrs[l->chunk_count]);
 
 		if (rc) {
 			region_fini(tp, l);

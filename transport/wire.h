@@ -13,21 +13,21 @@
 #include "transport/base/codec.h"
 #include "transport/transport.h"
 
-#define SWI_WIRE_MAGIC	   0x4d53u /* "SM" */
-#define SWI_WIRE_VERSION   1u
-#define SWI_WIRE_HDR_BYTES 16u
+#define SWI_WIRE_MAGIC       0x4d53u /* "SM" */
+#define SWI_WIRE_VERSION     1u
+#define SWI_WIRE_HDR_BYTES   16u
 #define SWI_WIRE_PAYLOAD_MAX (SWI_BE_MSG_MAX - SWI_WIRE_HDR_BYTES)
-#define SWI_WIRE_MORE	   0x01u /* flag: another fragment of this body follows */
-#define SWI_NONCE_BYTES	   32u
-#define SWI_MAC_BYTES	   32u
-#define SWI_CHUNKS_MAX	   4096u /* chunks of one region */
+#define SWI_WIRE_MORE        0x01u /* flag: another fragment of this body follows */
+#define SWI_NONCE_BYTES      32u
+#define SWI_MAC_BYTES        32u
+#define SWI_CHUNKS_MAX       4096u /* chunks of one region */
 
 enum swi_wire_kind {
 	SWI_WIRE_MSG = 1,   /* a message of a layer above; type is theirs */
-	SWI_WIRE_HELLO,	    /* connector: who I am, and a nonce */
+	SWI_WIRE_HELLO,     /* connector: who I am, and a nonce */
 	SWI_WIRE_CHALLENGE, /* acceptor: the same */
 	SWI_WIRE_RESPONSE,  /* connector: proof of the key */
-	SWI_WIRE_READY,	    /* both: proof of the key over the region table, and the table */
+	SWI_WIRE_READY,     /* both: proof of the key over the region table, and the table */
 	SWI_WIRE_REJECT,    /* the sender gives up; the code says why */
 	SWI_WIRE_PING,
 	SWI_WIRE_PONG,
@@ -38,9 +38,9 @@ enum swi_wire_kind {
 struct swi_wire_hdr {
 	uint8_t kind;
 	uint8_t flags;
-	uint16_t type;	  /* SWI_WIRE_MSG only */
+	uint16_t type;    /* SWI_WIRE_MSG only */
 	uint16_t credits; /* receives given back to the other side */
-	uint32_t total;	  /* bytes of the whole body, the same in each of its fragments */
+	uint32_t total;   /* bytes of the whole body, the same in each of its fragments */
 };
 
 struct swi_wire_hello { /* HELLO and CHALLENGE */

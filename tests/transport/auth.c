@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* auth.c - a proof holds for one key, one role, one pair of nonces and identities, and one table. */
+/* auth.c - a proof holds for one key, one role, one pair of nonces and identities, and one table.
+ */
 #include "check.h"
 
 #include "transport/auth.h"
@@ -28,7 +29,10 @@ static void sample(struct swi_auth_transcript *t)
 static void proof__verifies_and_known_answer(void **state)
 {
 	/* HMAC-SHA256 over the documented bytes, computed with another implementation. */
-	static const uint8_t want[SWI_MAC_BYTES] = {0x9a, 0x65, 0x12, 0x71, 0xa5, 0xda, 0x79, 0x4d, 0x35, 0x50, 0x4a, 0xbf, 0xf7, 0xd3, 0x73, 0x3a, 0x6f, 0x5c, 0x4a, 0x93, 0xea, 0x6d, 0x92, 0x70, 0xfe, 0x90, 0x3d, 0xe0, 0x0c, 0x60, 0xb5, 0xcb};
+	static const uint8_t want[SWI_MAC_BYTES] = {0x9a, 0x65, 0x12, 0x71, 0xa5, 0xda, 0x79, 0x4d,
+						    0x35, 0x50, 0x4a, 0xbf, 0xf7, 0xd3, 0x73, 0x3a,
+						    0x6f, 0x5c, 0x4a, 0x93, 0xea, 0x6d, 0x92, 0x70,
+						    0xfe, 0x90, 0x3d, 0xe0, 0x0c, 0x60, 0xb5, 0xcb};
 	struct swi_auth_transcript t;
 	uint8_t mac[SWI_MAC_BYTES], again[SWI_MAC_BYTES];
 
@@ -49,7 +53,8 @@ static void proof__verifies_and_known_answer(void **state)
 	for (unsigned int bit = 0; bit < 8 * SWI_MAC_BYTES; bit++) {
 		memcpy(again, mac, sizeof(mac));
 		again[bit / 8] ^= (uint8_t)(1u << bit % 8);
-		assert_int_equal(swi_auth_verify(key, SWI_AUTH_CONNECTOR, &t, NULL, 0, again), SWARM_EAUTH);
+		assert_int_equal(swi_auth_verify(key, SWI_AUTH_CONNECTOR, &t, NULL, 0, again),
+				 SWARM_EAUTH);
 	}
 }
 
@@ -63,23 +68,32 @@ static void proof__does_not_fit_anything_else(void **state)
 	sample(&t);
 	swi_auth_proof(key, SWI_AUTH_READY_ACCEPTOR, &t, "table", 5, mac);
 	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_ACCEPTOR, &t, "table", 5, mac), 0);
-	assert_int_equal(swi_auth_verify(other_key, SWI_AUTH_READY_ACCEPTOR, &t, "table", 5, mac), SWARM_EAUTH);
-	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_CONNECTOR, &t, "table", 5, mac), SWARM_EAUTH);
-	assert_int_equal(swi_auth_verify(key, SWI_AUTH_CONNECTOR, &t, "table", 5, mac), SWARM_EAUTH);
-	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_ACCEPTOR, &t, "tabla", 5, mac), SWARM_EAUTH);
-	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_ACCEPTOR, &t, "table", 4, mac), SWARM_EAUTH);
+	assert_int_equal(swi_auth_verify(other_key, SWI_AUTH_READY_ACCEPTOR, &t, "table", 5, mac),
+			 SWARM_EAUTH);
+	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_CONNECTOR, &t, "table", 5, mac),
+			 SWARM_EAUTH);
+	assert_int_equal(swi_auth_verify(key, SWI_AUTH_CONNECTOR, &t, "table", 5, mac),
+			 SWARM_EAUTH);
+	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_ACCEPTOR, &t, "tabla", 5, mac),
+			 SWARM_EAUTH);
+	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_ACCEPTOR, &t, "table", 4, mac),
+			 SWARM_EAUTH);
 	u = t;
 	u.hello.nonce[31] ^= 1;
-	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_ACCEPTOR, &u, "table", 5, mac), SWARM_EAUTH);
+	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_ACCEPTOR, &u, "table", 5, mac),
+			 SWARM_EAUTH);
 	u = t;
 	u.challenge.id.epoch++;
-	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_ACCEPTOR, &u, "table", 5, mac), SWARM_EAUTH);
+	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_ACCEPTOR, &u, "table", 5, mac),
+			 SWARM_EAUTH);
 	u = t;
 	u.hello.id.node = 9;
-	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_ACCEPTOR, &u, "table", 5, mac), SWARM_EAUTH);
+	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_ACCEPTOR, &u, "table", 5, mac),
+			 SWARM_EAUTH);
 	u.hello = t.challenge; /* reflected */
 	u.challenge = t.hello;
-	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_ACCEPTOR, &u, "table", 5, mac), SWARM_EAUTH);
+	assert_int_equal(swi_auth_verify(key, SWI_AUTH_READY_ACCEPTOR, &u, "table", 5, mac),
+			 SWARM_EAUTH);
 }
 
 static void nonce__is_fresh(void **state)

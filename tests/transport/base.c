@@ -56,7 +56,8 @@ static void errors__table(void **state)
 		assert_string_not_equal(swarm_strerror(codes[i].code), "unknown error");
 		assert_non_null(swarm_strremedy(codes[i].code));
 		for (size_t k = 0; k < i; k++)
-			assert_string_not_equal(swarm_strerror(codes[i].code), swarm_strerror(codes[k].code));
+			assert_string_not_equal(swarm_strerror(codes[i].code),
+						swarm_strerror(codes[k].code));
 	}
 	assert_string_equal(swarm_errname(-ENOMEM), "ENOMEM");
 	assert_string_equal(swarm_errname(0), "SWARM_OK");
@@ -135,16 +136,16 @@ static void list__operations(void **state)
 	swi_list_splice(&a, &b);
 	assert_true(swi_list_empty(&b));
 	swi_list_splice(&a, &b);
-	swi_list_for_each(l, &a)
+	swi_list_for_each (l, &a)
 		sum = 10 * sum + swi_list_entry(l, struct item, link)->n;
 	assert_int_equal(sum, 12345);
-	swi_list_for_each_safe(l, &a)
+	swi_list_for_each_safe (l, &a)
 		if (swi_list_entry(l, struct item, link)->n % 2)
 			swi_list_del(l);
 	swi_list_del(&it[1].link); /* twice is harmless */
 	swi_list_push_front(&a, &it[5].link);
 	sum = 0;
-	swi_list_for_each(l, &a)
+	swi_list_for_each (l, &a)
 		sum = 10 * sum + swi_list_entry(l, struct item, link)->n;
 	assert_int_equal(sum, 5024);
 	assert_ptr_equal(swi_list_first(&a, struct item, link), &it[5]);
@@ -161,7 +162,8 @@ static void env__time_moves_and_numbers_differ(void **state)
 	assert_true(t > 0);
 	assert_true(swi_now(e) >= t);
 	assert_true(swi_rand(e) != swi_rand(e));
-	assert_true(swi_splitmix64(&seed) == 0xe220a8397b1dcdafull); /* the published first output */
+	assert_true(swi_splitmix64(&seed) ==
+		    0xe220a8397b1dcdafull); /* the published first output */
 	assert_true(swi_sat_add(UINT64_MAX, 1) == UINT64_MAX);
 	assert_true(swi_align_up(4097, 4096) == 8192 && swi_align_down(4097, 4096) == 4096);
 	assert_true(swi_next_pow2(1000) == 1024 && swi_is_pow2(64) && !swi_is_pow2(0));

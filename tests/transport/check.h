@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* check.h - the includes of cmocka, in the order that it wants, for the unit tests of this folder. */
+/* check.h - the includes of cmocka, in the order that it wants, for the unit tests of this folder.
+ */
 #ifndef CHECK_H
 #define CHECK_H
 

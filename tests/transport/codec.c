@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* codec.c - both cursors: round trips, every truncation, writers past their end, strings of strangers. */
+/* codec.c - both cursors: round trips, every truncation, writers past their end, strings of
+ * strangers. */
 #include "check.h"
 
 #include "transport/base/codec.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conn_fsm.c - every (state, event) pair against the list of edges, and the list against its picture. */
+/* conn_fsm.c - every (state, event) pair against the list of edges, and the list against its
+ * picture. */
 #include "check.h"
 
 #include "transport/conn_fsm.h"
@@ -28,10 +29,12 @@ static void every_pair__is_an_edge_or_refused(void **state)
 	(void)state;
 	for (int s = 0; s < SWI_CONN_STATE_COUNT; s++) {
 		for (int ev = 0; ev < SWI_EV_COUNT; ev++) {
-			const struct edge *e = find((enum swi_conn_state)s, (enum swi_conn_event)ev);
+			const struct edge *e =
+			    find((enum swi_conn_state)s, (enum swi_conn_event)ev);
 
-			assert_int_equal(swi_conn_next((enum swi_conn_state)s, (enum swi_conn_event)ev),
-					 e ? e->to : SWI_CONN_NONE);
+			assert_int_equal(
+			    swi_conn_next((enum swi_conn_state)s, (enum swi_conn_event)ev),
+			    e ? e->to : SWI_CONN_NONE);
 			seen += e != NULL;
 		}
 	}
@@ -43,11 +46,14 @@ static void order_and_ends(void **state)
 {
 	(void)state;
 	for (int ev = 0; ev < SWI_EV_COUNT; ev++) {
-		assert_int_equal(swi_conn_next(SWI_CONN_DOWN, (enum swi_conn_event)ev), SWI_CONN_NONE);
-		assert_int_equal(swi_conn_next(SWI_CONN_NONE, (enum swi_conn_event)ev), SWI_CONN_NONE);
+		assert_int_equal(swi_conn_next(SWI_CONN_DOWN, (enum swi_conn_event)ev),
+				 SWI_CONN_NONE);
+		assert_int_equal(swi_conn_next(SWI_CONN_NONE, (enum swi_conn_event)ev),
+				 SWI_CONN_NONE);
 	}
 	for (int s = SWI_CONN_CONNECTING; s <= SWI_CONN_LINGER; s++)
-		assert_int_equal(swi_conn_next((enum swi_conn_state)s, SWI_EV_LOST), SWI_CONN_DRAINING);
+		assert_int_equal(swi_conn_next((enum swi_conn_state)s, SWI_EV_LOST),
+				 SWI_CONN_DRAINING);
 	assert_true(SWI_CONN_UP < SWI_CONN_LINGER); /* swi_conn_alive() */
 	assert_string_equal(swi_conn_state_name(SWI_CONN_UP), "UP");
 	assert_string_equal(swi_conn_state_name(SWI_CONN_DOWN), "DOWN");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fault.c - every fault that the decorator knows, at every n-th operation in turn, over the simulated network:
- * whatever fails, each READ completes once, down() comes once and last, and the next connection works.
+ * fault.c - every fault that the decorator knows, at every n-th operation in turn, over the
+ * simulated network: whatever fails, each READ completes once, down() comes once and last, and the
+ * next connection works.
  */
 #include "check.h"
 
@@ -55,7 +56,8 @@ static void down(void *ctx, struct swi_conn *c SWI_UNUSED, int status)
 		assert_true(!w->reads[i].w || w->reads[i].calls == 1);
 }
 
-static void echo(void *ctx SWI_UNUSED, struct swi_conn *c, uint16_t type, const void *body, uint32_t len)
+static void echo(void *ctx SWI_UNUSED, struct swi_conn *c, uint16_t type, const void *body,
+		 uint32_t len)
 {
 	(void)swi_conn_send(c, type, body, len);
 }
@@ -111,8 +113,8 @@ static void run_ms(struct world *w, uint64_t ms)
 	const uint64_t until = swi_simnet_now(w->net) + ms * NS_PER_MS;
 
 	while (swi_simnet_now(w->net) < until) {
-		const bool busy = (swi_tp_progress(w->a) > 0) | (swi_tp_progress(w->b) > 0) | !swi_tp_arm(w->a) |
-				  !swi_tp_arm(w->b);
+		const int events = swi_tp_progress(w->a) + swi_tp_progress(w->b);
+		const bool busy = events || !swi_tp_arm(w->a) || !swi_tp_arm(w->b);
 		uint64_t t = swi_min_u64(until, swi_simnet_next_ns(w->net));
 
 		t = swi_min_u64(t, swi_min_u64(swi_tp_deadline_ns(w->a), swi_tp_deadline_ns(w->b)));
@@ -190,22 +192,30 @@ static void fail_nth__send_and_read(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < SWI_ARRAY_LEN(codes); i++) {
-		assert_true(sweep((struct swi_fault_rule){.kind = SWI_FAULT_FAIL, .ops = SWI_FAULT_SEND, .code = codes[i]}) >= READS);
-		assert_true(sweep((struct swi_fault_rule){.kind = SWI_FAULT_FAIL, .ops = SWI_FAULT_READ, .code = codes[i]}) >= READS);
+		assert_true(sweep((struct swi_fault_rule){.kind = SWI_FAULT_FAIL,
+							  .ops = SWI_FAULT_SEND,
+							  .code = codes[i]}) >= READS);
+		assert_true(sweep((struct swi_fault_rule){.kind = SWI_FAULT_FAIL,
+							  .ops = SWI_FAULT_READ,
+							  .code = codes[i]}) >= READS);
 	}
 }
 
 static void cut_nth__send_and_read(void **state)
 {
 	(void)state;
-	assert_true(sweep((struct swi_fault_rule){.kind = SWI_FAULT_CUT, .ops = SWI_FAULT_SEND}) >= READS);
-	assert_true(sweep((struct swi_fault_rule){.kind = SWI_FAULT_CUT, .ops = SWI_FAULT_READ}) >= READS);
+	assert_true(sweep((struct swi_fault_rule){.kind = SWI_FAULT_CUT, .ops = SWI_FAULT_SEND}) >=
+		    READS);
+	assert_true(sweep((struct swi_fault_rule){.kind = SWI_FAULT_CUT, .ops = SWI_FAULT_READ}) >=
+		    READS);
 }
 
 static void fail_done_nth__only_that_read(void **state)
 {
-	const struct swi_fault_rule rule = {
-	    .kind = SWI_FAULT_FAIL_DONE, .ops = SWI_FAULT_READ, .nth = 5, .code = SWARM_EREMOTEACCESS};
+	const struct swi_fault_rule rule = {.kind = SWI_FAULT_FAIL_DONE,
+					    .ops = SWI_FAULT_READ,
+					    .nth = 5,
+					    .code = SWARM_EREMOTEACCESS};
 	struct world w;
 
 	(void)state;
@@ -223,7 +233,10 @@ static void delay_and_reorder__change_nothing_else(void **state)
 	static const struct swi_fault_rule rules[] = {
 	    {.kind = SWI_FAULT_DELAY, .ops = SWI_FAULT_READ, .permille = 500, .delay = 7},
 	    {.kind = SWI_FAULT_REORDER, .ops = SWI_FAULT_READ, .permille = 1000},
-	    {.kind = SWI_FAULT_FAIL, .ops = SWI_FAULT_SEND | SWI_FAULT_READ, .permille = 600, .code = -EAGAIN},
+	    {.kind = SWI_FAULT_FAIL,
+	     .ops = SWI_FAULT_SEND | SWI_FAULT_READ,
+	     .permille = 600,
+	     .code = -EAGAIN},
 	};
 
 	(void)state;

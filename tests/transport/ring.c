@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ring.c - the rings in shared memory: order and wrapping, a full ring, both ends in two threads, and a
- * producer or consumer that writes nonsense.
+ * ring.c - the rings in shared memory: order and wrapping, a full ring, both ends in two threads,
+ * and a producer or consumer that writes nonsense.
  */
 #include "check.h"
 
@@ -46,10 +46,12 @@ static void messages__come_in_order_over_many_wraps(void **state)
 	assert_false(swi_ring_ready(&r.c));
 	while (got < 20000) {
 		uint64_t before = sizes_p;
-		const uint32_t len = (uint32_t)(swi_splitmix64(&sizes_p) % (swi_ring_body_max(CAP) + 1));
+		const uint32_t len =
+		    (uint32_t)(swi_splitmix64(&sizes_p) % (swi_ring_body_max(CAP) + 1));
 
 		fill(body, len, put);
-		const int rc = swi_ring_push(&r.p, (uint16_t)put, 3, put, body, len / 2, body + len / 2, len - len / 2);
+		const int rc = swi_ring_push(&r.p, (uint16_t)put, 3, put, body, len / 2,
+					     body + len / 2, len - len / 2);
 
 		if (!rc) {
 			put++;
@@ -59,7 +61,8 @@ static void messages__come_in_order_over_many_wraps(void **state)
 		sizes_p = before;
 		assert_true(swi_ring_ready(&r.c));
 		while (swi_ring_peek(&r.c, &m) == 1) {
-			const uint32_t n = (uint32_t)(swi_splitmix64(&sizes_c) % (swi_ring_body_max(CAP) + 1));
+			const uint32_t n =
+			    (uint32_t)(swi_splitmix64(&sizes_c) % (swi_ring_body_max(CAP) + 1));
 
 			assert_int_equal(m.len, n);
 			assert_int_equal(m.req, got);
@@ -71,11 +74,13 @@ static void messages__come_in_order_over_many_wraps(void **state)
 			got++;
 		}
 	}
-	assert_int_equal(swi_ring_push(&r.p, 1, 0, 0, body, swi_ring_body_max(CAP) + 1, NULL, 0), -EMSGSIZE);
+	assert_int_equal(swi_ring_push(&r.p, 1, 0, 0, body, swi_ring_body_max(CAP) + 1, NULL, 0),
+			 -EMSGSIZE);
 	free(r.ring);
 }
 
-/* The consumer's view of a ring that anybody may have scribbled on: an answer, never a wild access. */
+/* The consumer's view of a ring that anybody may have scribbled on: an answer, never a wild access.
+ */
 static void hostile_producer__is_an_error(void **state)
 {
 	static const uint64_t tails[] = {1, 8, 15, CAP + 8, UINT64_MAX, 1ull << 63};

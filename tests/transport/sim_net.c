@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sim_net.c - the simulated network by itself: the same seed gives the same trace, READs can be torn, cuts
- * hold back and heal, hosts die in two ways, and addresses come back to life with new keys.
+ * sim_net.c - the simulated network by itself: the same seed gives the same trace, READs can be
+ * torn, cuts hold back and heal, hosts die in two ways, and addresses come back to life with new
+ * keys.
  */
 #include "check.h"
 
@@ -93,8 +94,10 @@ static void stop(struct node *n)
 
 static void open_world(struct world *w, uint64_t seed)
 {
-	const struct swi_simnet_opts o = {
-	    .seed = seed, .bytes_per_s = 1000000000, .tail_permille = 20, .tail_ns = 30 * NS_PER_US};
+	const struct swi_simnet_opts o = {.seed = seed,
+					  .bytes_per_s = 1000000000,
+					  .tail_permille = 20,
+					  .tail_ns = 30 * NS_PER_US};
 
 	memset(w, 0, sizeof(*w));
 	w->digest = XXH3_createState();
@@ -175,7 +178,9 @@ static uint64_t scenario(uint64_t seed, uint64_t *out_lines)
 	memset(reads, 0, sizeof(reads));
 	for (int i = 0; i < 8; i++) {
 		reads[i].rd.cb = read_cb;
-		assert_int_equal(swi_conn_read(w.n[0].conn, 0, (uint64_t)i * 1000, w.n[0].mem, 50000, &reads[i].rd), 0);
+		assert_int_equal(swi_conn_read(w.n[0].conn, 0, (uint64_t)i * 1000, w.n[0].mem,
+					       50000, &reads[i].rd),
+				 0);
 		assert_int_equal(swi_conn_send(w.n[2].conn, 1, "ping", 4), 0);
 	}
 	run_ms(&w, 10);
@@ -193,7 +198,8 @@ static uint64_t scenario(uint64_t seed, uint64_t *out_lines)
 static void same_seed__same_trace(void **state)
 {
 	uint64_t lines_a, lines_b, lines_c;
-	const uint64_t a = scenario(7, &lines_a), b = scenario(7, &lines_b), c = scenario(8, &lines_c);
+	const uint64_t a = scenario(7, &lines_a), b = scenario(7, &lines_b),
+		       c = scenario(8, &lines_c);
 
 	(void)state;
 	assert_true(lines_a > 200);
@@ -216,7 +222,8 @@ static void read__can_be_torn(void **state)
 	assert_int_equal(swi_conn_read(w.n[0].conn, 0, 0, w.n[0].mem, KIB(512), &r.rd), 0);
 	const uint64_t t0 = swi_simnet_now(w.net);
 
-	run(&w, t0 + 200 * NS_PER_US); /* the first half was copied by now; all of it takes 524 us */
+	run(&w,
+	    t0 + 200 * NS_PER_US); /* the first half was copied by now; all of it takes 524 us */
 	assert_int_equal(r.calls, 0);
 	memset(w.n[1].mem, 0x22, MEM);
 	run_ms(&w, 5);
@@ -316,7 +323,7 @@ static void restart__has_new_keys(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(same_seed__same_trace),	  cmocka_unit_test(read__can_be_torn),
+	    cmocka_unit_test(same_seed__same_trace),     cmocka_unit_test(read__can_be_torn),
 	    cmocka_unit_test(cut__holds_back_and_heals), cmocka_unit_test(kill__silent_or_reset),
 	    cmocka_unit_test(restart__has_new_keys),
 	};

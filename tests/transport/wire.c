@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* wire.c - the decoders of the wire: round trips, every truncation, garbage, and what must not be accepted. */
+/* wire.c - the decoders of the wire: round trips, every truncation, garbage, and what must not be
+ * accepted. */
 #include "check.h"
 
 #include "transport/wire.h"
@@ -34,7 +35,7 @@ static void hdr__round_trip(void **state)
 static void hdr__bytes_are_as_documented(void **state)
 {
 	static const uint8_t want[SWI_WIRE_HDR_BYTES] = {0x53, 0x4d, 1, 1, 0x34, 0x12, 7, 0,
-							 0x78, 0x56, 0, 0, 1, 0, 0, 0};
+							 0x78, 0x56, 0, 0, 1,    0,    0, 0};
 	uint8_t got[SWI_WIRE_HDR_BYTES];
 
 	(void)state;
@@ -131,8 +132,10 @@ static uint32_t sample_regions(uint8_t *buf, uint32_t cap)
 	struct swi_regions t = {0};
 	struct swi_wr w = swi_wr_init(buf, cap);
 
-	t.at[0] = (struct swi_region){.len = 2500, .chunk_len = 1000, .chunk_count = 3, .chunks = chunks};
-	t.at[2] = (struct swi_region){.len = 1, .chunk_len = 4096, .chunk_count = 1, .chunks = chunks};
+	t.at[0] =
+	    (struct swi_region){.len = 2500, .chunk_len = 1000, .chunk_count = 3, .chunks = chunks};
+	t.at[2] =
+	    (struct swi_region){.len = 1, .chunk_len = 4096, .chunk_count = 1, .chunks = chunks};
 	swi_wire_put_regions(&w, &t);
 	assert_true(swi_wr_ok(&w));
 	return w.len;
@@ -165,11 +168,11 @@ static void regions__refuses_lies(void **state)
 		uint64_t value;
 		uint32_t bytes;
 	} lies[] = {
-	    {0, 0, 8},			 /* no bytes, yet chunks */
-	    {0, 3001, 8},		 /* more bytes than chunks */
-	    {0, 2000, 8},		 /* more chunks than bytes */
-	    {8, 0, 8},			 /* chunks of nothing */
-	    {16, 4, 4},			 /* a count that does not follow */
+	    {0, 0, 8},                   /* no bytes, yet chunks */
+	    {0, 3001, 8},                /* more bytes than chunks */
+	    {0, 2000, 8},                /* more chunks than bytes */
+	    {8, 0, 8},                   /* chunks of nothing */
+	    {16, 4, 4},                  /* a count that does not follow */
 	    {16, SWI_CHUNKS_MAX + 1, 4}, /* more than there may be */
 	    {16, UINT32_MAX, 4},
 	    {20, UINT64_MAX, 8}, /* a chunk around the end of the address space */

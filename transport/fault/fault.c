@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fault.c - see fault.h. Every endpoint of the inner backend has one of ours as its owner; READs pass
- * through unwrapped, and completions that are held back wait in be->held.
- * Invariant: what is held of an endpoint is reported before its closed().
+ * fault.c - see fault.h. Every endpoint of the inner backend has one of ours as its owner; READs
+ * pass through unwrapped, and completions that are held back wait in be->held. Invariant: what is
+ * held of an endpoint is reported before its closed().
  */
 #include "transport/fault/fault.h"
 
@@ -122,7 +122,8 @@ static void on_read_done(void *ctx, struct swi_be_ep *inner, struct swi_be_read 
 
 	if (!status)
 		r = fires(be, SWI_FAULT_READ,
-			  1u << SWI_FAULT_FAIL_DONE | 1u << SWI_FAULT_DELAY | 1u << SWI_FAULT_REORDER);
+			  1u << SWI_FAULT_FAIL_DONE | 1u << SWI_FAULT_DELAY |
+			      1u << SWI_FAULT_REORDER);
 	if (r && r->kind == SWI_FAULT_FAIL_DONE)
 		status = r->code;
 	else if (r)
@@ -157,8 +158,7 @@ static void on_closed(void *ctx, struct swi_be_ep *inner)
 
 	if (!ep)
 		return;
-	swi_list_for_each_safe(it, &be->held)
-	{
+	swi_list_for_each_safe (it, &be->held) {
 		struct held *h = swi_list_entry(it, struct held, link);
 
 		if (h->ep == ep)
@@ -184,9 +184,9 @@ static void fault_close(struct swi_be *be)
 	if (!be)
 		return;
 	be->inner->close(be->be);
-	swi_list_for_each_safe(it, &be->held)
+	swi_list_for_each_safe (it, &be->held)
 		free(swi_list_entry(it, struct held, link));
-	swi_list_for_each_safe(it, &be->eps)
+	swi_list_for_each_safe (it, &be->eps)
 		free(swi_list_entry(it, struct swi_be_ep, link));
 	free(be);
 }
@@ -198,7 +198,8 @@ static int fault_open(const struct swi_be_open_args *args, struct swi_be **out_b
 	struct swi_be *be;
 
 	if (!plan || !plan->inner) {
-		snprintf(why, why_len, "the faulty transport needs a plan and a transport to decorate");
+		snprintf(why, why_len,
+			 "the faulty transport needs a plan and a transport to decorate");
 		return SWARM_ENOTRANSPORT;
 	}
 	be = calloc(1, sizeof(*be));
@@ -256,7 +257,8 @@ static void fault_mr_dereg(struct swi_be *be, struct swi_be_mr *mr)
 	be->inner->mr_dereg(be->be, mr);
 }
 
-static int fault_connect(struct swi_be *be, const char *addr, void *owner, struct swi_be_ep **out_ep)
+static int fault_connect(struct swi_be *be, const char *addr, void *owner,
+			 struct swi_be_ep **out_ep)
 {
 	struct swi_be_ep *ep = ep_new(be, NULL, owner);
 	int rc;
@@ -307,7 +309,8 @@ static int before_op(struct swi_be_ep *ep, uint32_t op)
 	return SWARM_EPEERLOST;
 }
 
-static int fault_send(struct swi_be_ep *ep, const void *a, uint32_t alen, const void *b, uint32_t blen)
+static int fault_send(struct swi_be_ep *ep, const void *a, uint32_t alen, const void *b,
+		      uint32_t blen)
 {
 	const int rc = before_op(ep, SWI_FAULT_SEND);
 
@@ -334,8 +337,7 @@ static int fault_progress(struct swi_be *be, unsigned int budget)
 	be->again = false;
 	if (be->cuts) {
 		be->cuts = false;
-		swi_list_for_each_safe(it, &be->eps)
-		{
+		swi_list_for_each_safe (it, &be->eps) {
 			struct swi_be_ep *ep = swi_list_entry(it, struct swi_be_ep, link);
 
 			if (!ep->cut || ep->down)

@@ -24,16 +24,17 @@
  * A stream transport holds back by itself what finds no receive posted, so fewer than
  * SWI_BE_RECV_DEPTH do, and a thousand peers do not cost half a gigabyte.
  */
-#define OFI_RECVS	   16u
-#define OFI_READS_MAX	   128u	   /* READs of one endpoint that the provider holds; the rest waits */
-#define OFI_READ_BYTES_MAX MIB(4)  /* and their bytes */
+#define OFI_RECVS          16u
+#define OFI_READS_MAX      128u /* READs of one endpoint that the provider holds; the rest waits */
+#define OFI_READ_BYTES_MAX MIB(4) /* and their bytes */
 /*
- * The tcp provider sends answers to READs before messages. A reader that never pauses would starve the
- * messages of its peer, pings included; so after so many READs or bytes it waits until all are answered.
+ * The tcp provider sends answers to READs before messages. A reader that never pauses would starve
+ * the messages of its peer, pings included; so after so many READs or bytes it waits until all are
+ * answered.
  */
 #define OFI_ROUND_READS 4096u
 #define OFI_ROUND_BYTES MIB(16)
-#define OFI_MAX_READ	   MIB(64)
+#define OFI_MAX_READ    MIB(64)
 
 enum ofi_kind { OFI_RECV, OFI_SEND, OFI_READ };
 
@@ -96,10 +97,10 @@ struct swi_be {
 	struct swi_list eps, doomed, closing;
 	struct ofi_send *free_sends;
 	struct ofi_read *free_reads;
-	uint32_t idle;	/* calls of progress() that found nothing */
-	bool look_eq;	/* the event queue must be read now */
-	bool work;	/* doomed or closing changed */
-	bool ending;	/* close(): no callback any more, and nobody is let in */
+	uint32_t idle; /* calls of progress() that found nothing */
+	bool look_eq;  /* the event queue must be read now */
+	bool work;     /* doomed or closing changed */
+	bool ending;   /* close(): no callback any more, and nobody is let in */
 };
 
 /* ofi_err.c: one table from the provider's errors to ours. */

@@ -56,7 +56,8 @@ int swi_ofi_resolve(const char *addr, void **out_sa, size_t *out_len)
 	return sa ? 0 : -ENOMEM;
 }
 
-/* "Any" is no address to tell others: the first interface that is up and not the loopback, if there is one. */
+/* "Any" is no address to tell others: the first interface that is up and not the loopback, if there
+ * is one. */
 static void replace_any(struct sockaddr_in *in)
 {
 	struct ifaddrs *list;
@@ -117,14 +118,15 @@ static bool is_socket_of(int fd, const struct sockaddr_storage *us, size_t us_le
 	memset(&b, 0, sizeof(b));
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &tn) || type != SOCK_STREAM)
 		return false;
-	if (getsockname(fd, (struct sockaddr *)&a, &an) || getpeername(fd, (struct sockaddr *)&b, &bn))
+	if (getsockname(fd, (struct sockaddr *)&a, &an) ||
+	    getpeername(fd, (struct sockaddr *)&b, &bn))
 		return false;
 	return an == us_len && bn == them_len && !memcmp(&a, us, an) && !memcmp(&b, them, bn);
 }
 
 /*
- * The provider does not tell its descriptors, so it is found by its pair of addresses, which names one TCP
- * socket of this host. Rare: only when an endpoint is closed with READs in flight.
+ * The provider does not tell its descriptors, so it is found by its pair of addresses, which names
+ * one TCP socket of this host. Rare: only when an endpoint is closed with READs in flight.
  */
 bool swi_ofi_cut_socket(struct fid_ep *ep)
 {

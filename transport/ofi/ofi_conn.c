@@ -2,11 +2,11 @@
 /*
  * ofi_conn.c - endpoints: connecting, accepting, and above all ending.
  *
- * Invariant: an endpoint is freed only after its fid was closed and the completion queue was found empty
- * afterwards: fi_close() flushes synchronously, so nothing can name it any more.
- * A fid is not closed while the provider holds READs of it: the tcp provider (1.17) reports and frees a READ
- * whose answer has arrived in part twice when its endpoint is closed, which corrupts its pool. Cutting the
- * socket instead makes it fail each READ by the way that it takes when a peer dies.
+ * Invariant: an endpoint is freed only after its fid was closed and the completion queue was found
+ * empty afterwards: fi_close() flushes synchronously, so nothing can name it any more. A fid is not
+ * closed while the provider holds READs of it: the tcp provider (1.17) reports and frees a READ
+ * whose answer has arrived in part twice when its endpoint is closed, which corrupts its pool.
+ * Cutting the socket instead makes it fail each READ by the way that it takes when a peer dies.
  */
 #include <sys/socket.h>
 
@@ -86,7 +86,8 @@ static int make_ep(struct swi_be *be, struct fi_info *info, bool inbound, struct
 	if (!rc)
 		rc = swi_ofi_post_recvs(ep);
 	if (rc) {
-		swi_list_push_back(&be->closing, &ep->link); /* its receives are flushed as any other's */
+		swi_list_push_back(&be->closing,
+				   &ep->link); /* its receives are flushed as any other's */
 		ep->closing = ep->down = true;
 		be->work = true;
 		return rc;
@@ -142,7 +143,8 @@ static void on_connreq(struct swi_be *be, struct fi_info *info)
 	if (be->ending) {
 		(void)fi_reject(be->pep, info->handle, NULL, 0);
 	} else if (rc) {
-		swi_warn(be->args.log, "an inbound connection cannot be accepted: %s", fi_strerror(-rc));
+		swi_warn(be->args.log, "an inbound connection cannot be accepted: %s",
+			 fi_strerror(-rc));
 		(void)fi_reject(be->pep, info->handle, NULL, 0);
 	} else {
 		rc = fi_accept(ep->fid, NULL, 0);
@@ -232,7 +234,8 @@ int swi_ofi_reap(struct swi_be *be, bool drained)
 	int n = 0;
 
 	be->work = false;
-	for (struct swi_be_ep *ep; (ep = swi_list_first(&be->doomed, struct swi_be_ep, link)); n++) {
+	for (struct swi_be_ep *ep; (ep = swi_list_first(&be->doomed, struct swi_be_ep, link));
+	     n++) {
 		swi_list_del(&ep->link);
 		swi_list_push_back(&be->eps, &ep->link);
 		swi_ofi_ep_down(ep, ep->doom);

@@ -16,8 +16,7 @@ static struct fi_info *make_hints(const char *provider)
 		return NULL;
 	h->ep_attr->type = FI_EP_MSG;
 	h->caps = FI_MSG | FI_RMA;
-	h->domain_attr->mr_mode =
-	    FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
+	h->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
 	h->fabric_attr->prov_name = strdup(provider);
 	if (!h->fabric_attr->prov_name) {
 		fi_freeinfo(h);
@@ -49,10 +48,13 @@ static int get_info(struct swi_be *be, char *why, size_t why_len)
 	if (!rc)
 		return 0;
 	if (be->args.bind && rc == -FI_ENODATA)
-		snprintf(why, why_len, "no interface of this host has the address '%s', or libfabric has no provider '%s'",
+		snprintf(why, why_len,
+			 "no interface of this host has the address '%s', or libfabric has no "
+			 "provider '%s'",
 			 be->args.bind, provider);
 	else
-		snprintf(why, why_len, "libfabric finds no provider '%s' with endpoints FI_EP_MSG: %s", provider,
+		snprintf(why, why_len,
+			 "libfabric finds no provider '%s' with endpoints FI_EP_MSG: %s", provider,
 			 fi_strerror(-rc));
 	return be->args.bind && rc == -FI_ENODATA ? -EINVAL : SWARM_ENOTRANSPORT;
 }
@@ -71,7 +73,8 @@ static int add_wait(struct swi_be *be, struct fid *fid)
 static int open_queues(struct swi_be *be)
 {
 	struct fi_eq_attr eq = {.size = EQ_SIZE, .wait_obj = FI_WAIT_FD};
-	struct fi_cq_attr cq = {.size = CQ_SIZE, .format = FI_CQ_FORMAT_MSG, .wait_obj = FI_WAIT_FD};
+	struct fi_cq_attr cq = {
+	    .size = CQ_SIZE, .format = FI_CQ_FORMAT_MSG, .wait_obj = FI_WAIT_FD};
 	int rc = fi_fabric(be->info->fabric_attr, &be->fabric, NULL);
 
 	if (!rc)
@@ -106,8 +109,8 @@ static void no_ep(void *ctx SWI_UNUSED, struct swi_be_ep *ep SWI_UNUSED)
 {
 }
 
-static void no_recv(void *ctx SWI_UNUSED, struct swi_be_ep *ep SWI_UNUSED, const void *buf SWI_UNUSED,
-		    uint32_t len SWI_UNUSED)
+static void no_recv(void *ctx SWI_UNUSED, struct swi_be_ep *ep SWI_UNUSED,
+		    const void *buf SWI_UNUSED, uint32_t len SWI_UNUSED)
 {
 }
 
@@ -130,8 +133,9 @@ static const struct swi_be_events no_events = {
 };
 
 /*
- * Ends every endpoint by the way that a single one takes (ofi_conn.c says why there is only one), without
- * callbacks. A handful of rounds does it; the bound is for a provider that does not do its part.
+ * Ends every endpoint by the way that a single one takes (ofi_conn.c says why there is only one),
+ * without callbacks. A handful of rounds does it; the bound is for a provider that does not do its
+ * part.
  */
 static void end_all(struct swi_be *be)
 {
@@ -140,7 +144,7 @@ static void end_all(struct swi_be *be)
 	be->args.events = &no_events;
 	be->ending = true;
 	for (size_t i = 0; i < 2; i++)
-		swi_list_for_each_safe(it, lists[i])
+		swi_list_for_each_safe (it, lists[i])
 			swi_ofi_ep_close(swi_list_entry(it, struct swi_be_ep, link));
 	for (int i = 0; i < 10000 && !swi_list_empty(&be->closing); i++) {
 		be->look_eq = true;
@@ -148,7 +152,7 @@ static void end_all(struct swi_be *be)
 			break;
 	}
 	for (size_t i = 0; i < SWI_ARRAY_LEN(lists); i++)
-		swi_list_for_each_safe(it, lists[i])
+		swi_list_for_each_safe (it, lists[i])
 			swi_ofi_ep_free(swi_list_entry(it, struct swi_be_ep, link));
 }
 
@@ -182,7 +186,8 @@ static void ofi_close(struct swi_be *be)
 	free(be);
 }
 
-static int ofi_open(const struct swi_be_open_args *args, struct swi_be **out_be, char *why, size_t why_len)
+static int ofi_open(const struct swi_be_open_args *args, struct swi_be **out_be, char *why,
+		    size_t why_len)
 {
 	struct swi_be *be = calloc(1, sizeof(*be));
 	int rc;
@@ -207,8 +212,8 @@ static int ofi_open(const struct swi_be_open_args *args, struct swi_be **out_be,
 	if (args->bind)
 		rc = listen_on(be);
 	if (rc) {
-		snprintf(why, why_len, "cannot listen on %s: %s; %s", args->bind, swarm_strerror(rc),
-			 swarm_strremedy(rc));
+		snprintf(why, why_len, "cannot listen on %s: %s; %s", args->bind,
+			 swarm_strerror(rc), swarm_strremedy(rc));
 		goto fail;
 	}
 	snprintf(be->device, sizeof(be->device), "%s", be->info->fabric_attr->prov_name);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ofi_msg.c - messages. What fits is injected (the provider copies, no completion follows); the rest goes
- * out of a pooled buffer that comes back with its completion.
+ * ofi_msg.c - messages. What fits is injected (the provider copies, no completion follows); the
+ * rest goes out of a pooled buffer that comes back with its completion.
  */
 #include "transport/ofi/ofi.h"
 

@@ -7,8 +7,9 @@
  */
 #include "transport/ofi/ofi.h"
 
-#define BATCH	    32u
-#define EQ_INTERVAL 16u /* idle calls between two looks at the event queue; a look costs a system call */
+#define BATCH 32u
+#define EQ_INTERVAL                                                                                \
+	16u /* idle calls between two looks at the event queue; a look costs a system call */
 
 static void on_completion(const struct fi_cq_msg_entry *e)
 {
@@ -77,8 +78,8 @@ int swi_ofi_progress(struct swi_be *be, unsigned int budget)
 	if (be->look_eq)
 		n += swi_ofi_read_eq(be);
 	/*
-	 * drained is of before read_eq(): an endpoint whose fid is closed in this reap() waits for the
-	 * next time that the queue is found empty.
+	 * drained is of before read_eq(): an endpoint whose fid is closed in this reap() waits for
+	 * the next time that the queue is found empty.
 	 */
 	if (be->work)
 		n += swi_ofi_reap(be, drained);

@@ -2,20 +2,23 @@
 /*
  * ofi_rma.c - registration and READs.
  *
- * The provider would take any number of READs; what it holds is bounded here, in count and in bytes, so that
- * a message does not wait behind gigabytes of answers. The rest waits in ep->waiting.
+ * The provider would take any number of READs; what it holds is bounded here, in count and in
+ * bytes, so that a message does not wait behind gigabytes of answers. The rest waits in
+ * ep->waiting.
  */
 #include "transport/ofi/ofi.h"
 
 int swi_ofi_mr_reg(struct swi_be *be, void *addr, uint64_t len, bool remote_read,
 		   struct swi_be_mr *out_mr)
 {
-	const uint64_t access = remote_read ? FI_REMOTE_READ | FI_READ | FI_WRITE : FI_READ | FI_WRITE;
+	const uint64_t access =
+	    remote_read ? FI_REMOTE_READ | FI_READ | FI_WRITE : FI_READ | FI_WRITE;
 	struct fid_mr *mr;
 	int rc;
 
 	do { /* a key of 64 random bits; taken already: once in an age of the universe */
-		rc = fi_mr_reg(be->domain, addr, len, access, 0, swi_rand(be->args.env) | 1, 0, &mr, NULL);
+		rc = fi_mr_reg(be->domain, addr, len, access, 0, swi_rand(be->args.env) | 1, 0, &mr,
+			       NULL);
 	} while (rc == -FI_ENOKEY);
 	if (rc == -FI_ENOMEM && strcmp(be->device, "tcp"))
 		return SWARM_EMEMLOCK; /* providers that pin fail like this at RLIMIT_MEMLOCK */
@@ -24,7 +27,8 @@ int swi_ofi_mr_reg(struct swi_be *be, void *addr, uint64_t len, bool remote_read
 	*out_mr = (struct swi_be_mr){
 	    .addr = addr,
 	    .len = len,
-	    .base = be->info->domain_attr->mr_mode & FI_MR_VIRT_ADDR ? (uint64_t)(uintptr_t)addr : 0,
+	    .base =
+		be->info->domain_attr->mr_mode & FI_MR_VIRT_ADDR ? (uint64_t)(uintptr_t)addr : 0,
 	    .rkey = fi_mr_key(mr),
 	    .desc = fi_mr_desc(mr),
 	    .handle = mr,
@@ -69,8 +73,8 @@ static int post(struct swi_be_ep *ep, struct swi_be_read *rd)
 		return -ENOMEM;
 	r->op = (struct ofi_op){.kind = OFI_READ, .ep = ep};
 	r->rd = rd;
-	const ssize_t rc = fi_read(ep->fid, rd->local, rd->len, rd->mr->desc, 0, rd->remote_addr, rd->rkey,
-				   &r->op);
+	const ssize_t rc = fi_read(ep->fid, rd->local, rd->len, rd->mr->desc, 0, rd->remote_addr,
+				   rd->rkey, &r->op);
 
 	if (rc) {
 		r->next = be->free_reads;
@@ -144,11 +148,13 @@ int swi_ofi_flush_reads(struct swi_be_ep *ep, bool all)
 {
 	int n = 0;
 
-	for (struct swi_be_read *rd; (rd = swi_list_first(&ep->waiting, struct swi_be_read, link)); n++) {
+	for (struct swi_be_read *rd; (rd = swi_list_first(&ep->waiting, struct swi_be_read, link));
+	     n++) {
 		swi_list_del(&rd->link);
 		ep->be->args.events->read_done(ep->be->args.ctx, ep, rd, SWARM_EPEERLOST);
 	}
-	for (struct ofi_read *r; all && (r = swi_list_first(&ep->reading, struct ofi_read, link)); n++)
+	for (struct ofi_read *r; all && (r = swi_list_first(&ep->reading, struct ofi_read, link));
+	     n++)
 		finish(r, SWARM_EPEERLOST);
 	return n;
 }

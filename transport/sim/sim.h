@@ -2,9 +2,10 @@
 /*
  * sim.h - what sim_net.c (the wire) and sim_be.c (the cards) share.
  *
- * Lifetime: an endpoint is counted: once by its backend's list, once by its peer, once by every event that
- * names it. A READ belongs to the one event that carries it on, or to its endpoint once that event came to
- * nothing; cancelling it takes its swi_be_read away, so that no byte is written afterwards.
+ * Lifetime: an endpoint is counted: once by its backend's list, once by its peer, once by every
+ * event that names it. A READ belongs to the one event that carries it on, or to its endpoint once
+ * that event came to nothing; cancelling it takes its swi_be_read away, so that no byte is written
+ * afterwards.
  */
 #ifndef SWI_SIM_H
 #define SWI_SIM_H
@@ -31,36 +32,36 @@ enum sim_kind {
 struct sim_read {
 	struct swi_list link;   /* swi_be_ep.reads while under way */
 	struct swi_be_read *rd; /* NULL: cancelled, or reported */
-	bool orphan;		/* its event came to nothing; only the flush of the endpoint ends it */
+	bool orphan; /* its event came to nothing; only the flush of the endpoint ends it */
 };
 
 struct sim_event {
 	uint64_t at, seq;
 	enum sim_kind kind;
 	struct swi_be_ep *src, *dst; /* counted; dst: whose inbox, or whose card */
-	struct sim_read *read;	     /* owned */
+	struct sim_read *read;       /* owned */
 	int status;
 	struct swi_list link; /* of an inbox, or of the parked */
-	char addr[64];	      /* SIM_CONN_REQ: to whom */
+	char addr[64];        /* SIM_CONN_REQ: to whom */
 	uint32_t len;
 	uint8_t data[];
 };
 
 struct swi_be_ep {
 	uint32_t refs;
-	uint32_t id;   /* for the trace */
-	char name[64]; /* of its node, also when that is gone */
-	struct swi_be *be; /* NULL once its backend was closed */
+	uint32_t id;            /* for the trace */
+	char name[64];          /* of its node, also when that is gone */
+	struct swi_be *be;      /* NULL once its backend was closed */
 	struct swi_be_ep *peer; /* counted; NULL before the acceptor exists and after the end */
-	struct swi_list link;	/* swi_be.eps */
+	struct swi_list link;   /* swi_be.eps */
 	void *owner;
-	bool up;      /* connected() or accepted() was queued: sends may go */
-	bool granted; /* the peer may READ */
-	bool broken;  /* down() was queued */
-	bool closing; /* ep_close() */
-	bool full;    /* said -EAGAIN */
-	uint64_t last_ns; /* arrival of the last thing sent: nothing overtakes it */
-	uint32_t sends;	  /* on the wire */
+	bool up;              /* connected() or accepted() was queued: sends may go */
+	bool granted;         /* the peer may READ */
+	bool broken;          /* down() was queued */
+	bool closing;         /* ep_close() */
+	bool full;            /* said -EAGAIN */
+	uint64_t last_ns;     /* arrival of the last thing sent: nothing overtakes it */
+	uint32_t sends;       /* on the wire */
 	uint32_t undelivered; /* messages in the inbox: receives that are not posted again */
 	struct swi_list reads;
 };
@@ -78,9 +79,9 @@ struct swi_be {
 	struct swi_simnet *net;
 	struct swi_be_open_args args;
 	struct swi_list link; /* swi_simnet.backends */
-	char name[64];	      /* the address, or "client-N" */
+	char name[64];        /* the address, or "client-N" */
 	bool listens, dead;
-	uint64_t nic_free_ns; /* when the outgoing link is idle */
+	uint64_t nic_free_ns;  /* when the outgoing link is idle */
 	struct swi_list inbox; /* sim_event.link */
 	struct swi_list eps;
 	struct swi_list mrs;

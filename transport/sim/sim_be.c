@@ -8,7 +8,8 @@ static void cancel_reads(struct swi_be_ep *ep, bool tell)
 		struct sim_read *r = swi_list_entry(ep->reads.next, struct sim_read, link);
 
 		swi_list_del(&r->link);
-		if (tell) { /* a new event reports it; the old one carries an empty READ to its end */
+		if (tell) { /* a new event reports it; the old one carries an empty READ to its end
+			     */
 			struct sim_event *ev = swi_sim_event(SIM_READ_DONE, NULL, ep, 0);
 
 			ev->read = calloc(1, sizeof(*ev->read));
@@ -28,8 +29,7 @@ static void sim_close(struct swi_be *be)
 {
 	if (!be)
 		return;
-	swi_list_for_each_safe(it, &be->eps)
-	{
+	swi_list_for_each_safe (it, &be->eps) {
 		struct swi_be_ep *ep = swi_list_entry(it, struct swi_be_ep, link);
 
 		cancel_reads(ep, false);
@@ -40,8 +40,7 @@ static void sim_close(struct swi_be *be)
 		swi_sim_ep_forget_peer(ep);
 		swi_sim_ep_unref(ep);
 	}
-	swi_list_for_each_safe(it, &be->inbox)
-	{
+	swi_list_for_each_safe (it, &be->inbox) {
 		struct sim_event *ev = swi_list_entry(it, struct sim_event, link);
 
 		swi_list_del(it);
@@ -49,13 +48,14 @@ static void sim_close(struct swi_be *be)
 			ev->read->rd = NULL;
 		swi_sim_event_free(ev);
 	}
-	swi_list_for_each_safe(it, &be->mrs)
+	swi_list_for_each_safe (it, &be->mrs)
 		free(swi_list_entry(it, struct sim_mr, link));
 	swi_sim_leave(be);
 	free(be);
 }
 
-static int sim_open(const struct swi_be_open_args *args, struct swi_be **out_be, char *why, size_t why_len)
+static int sim_open(const struct swi_be_open_args *args, struct swi_be **out_be, char *why,
+		    size_t why_len)
 {
 	struct swi_be *be;
 
@@ -175,7 +175,8 @@ static int sim_grant(struct swi_be_ep *ep)
 	return 0;
 }
 
-static int sim_send(struct swi_be_ep *ep, const void *a, uint32_t alen, const void *b, uint32_t blen)
+static int sim_send(struct swi_be_ep *ep, const void *a, uint32_t alen, const void *b,
+		    uint32_t blen)
 {
 	if ((uint64_t)alen + blen > SWI_BE_MSG_MAX)
 		return -EMSGSIZE;
@@ -202,7 +203,8 @@ static int sim_read(struct swi_be_ep *ep, struct swi_be_read *rd)
 		return SWARM_EPEERLOST;
 	SWI_BUG_ON(rd->len > sim_max_read(ep->be));
 	SWI_BUG_ON((uint8_t *)rd->local < (uint8_t *)rd->mr->addr ||
-		   (uint64_t)((uint8_t *)rd->local - (uint8_t *)rd->mr->addr) + rd->len > rd->mr->len);
+		   (uint64_t)((uint8_t *)rd->local - (uint8_t *)rd->mr->addr) + rd->len >
+		       rd->mr->len);
 	struct sim_read *r = calloc(1, sizeof(*r));
 
 	if (!r)

@@ -2,8 +2,8 @@
 /*
  * sim_net.c - the wire: what is under way, in the order of its arrival. See sim_net.h.
  *
- * Invariant: the heap is ordered by (time, number); the number is given when an event is made, so that two
- * events of one instant keep the order in which they were caused.
+ * Invariant: the heap is ordered by (time, number); the number is given when an event is made, so
+ * that two events of one instant keep the order in which they were caused.
  */
 #include <stdarg.h>
 #include <xxhash.h>
@@ -34,10 +34,17 @@ struct swi_simnet {
 };
 
 static const char *const kind_names[] = {
-    [SIM_CONN_REQ] = "connect",   [SIM_CONN_ACK] = "accept",	 [SIM_CONN_NAK] = "refuse",
-    [SIM_MSG] = "msg",		  [SIM_FIN] = "fin",		 [SIM_READ_FIRST] = "read-first",
-    [SIM_READ_SECOND] = "read-second", [SIM_READ_DONE] = "read-done", [SIM_ACCEPTED] = "accepted",
-    [SIM_CLOSED] = "closed",	  [SIM_WAKE] = "wake",
+    [SIM_CONN_REQ] = "connect",
+    [SIM_CONN_ACK] = "accept",
+    [SIM_CONN_NAK] = "refuse",
+    [SIM_MSG] = "msg",
+    [SIM_FIN] = "fin",
+    [SIM_READ_FIRST] = "read-first",
+    [SIM_READ_SECOND] = "read-second",
+    [SIM_READ_DONE] = "read-done",
+    [SIM_ACCEPTED] = "accepted",
+    [SIM_CLOSED] = "closed",
+    [SIM_WAKE] = "wake",
 };
 
 SWI_PRINTF(2, 3) static void trace(struct swi_simnet *net, const char *fmt, ...)
@@ -64,10 +71,10 @@ static void trace_event(struct swi_simnet *net, const struct sim_event *ev, cons
 {
 	const bool body = ev->kind == SIM_MSG && net->trace;
 
-	trace(net, "%s %s %s#%u -> %s#%u len %u status %d digest %016llx", what, kind_names[ev->kind],
-	      name_of(ev->src), ev->src ? ev->src->id : 0,
-	      ev->kind == SIM_CONN_REQ ? ev->addr : name_of(ev->dst), ev->dst ? ev->dst->id : 0, ev->len,
-	      ev->status, body ? (unsigned long long)XXH3_64bits(ev->data, ev->len) : 0);
+	trace(net, "%s %s %s#%u -> %s#%u len %u status %d digest %016llx", what,
+	      kind_names[ev->kind], name_of(ev->src), ev->src ? ev->src->id : 0,
+	      ev->kind == SIM_CONN_REQ ? ev->addr : name_of(ev->dst), ev->dst ? ev->dst->id : 0,
+	      ev->len, ev->status, body ? (unsigned long long)XXH3_64bits(ev->data, ev->len) : 0);
 }
 
 /* --- the heap --- */
@@ -237,8 +244,7 @@ void swi_sim_break(struct swi_be_ep *ep, int status)
 
 static struct swi_be *listener(struct swi_simnet *net, const char *addr)
 {
-	swi_list_for_each(it, &net->backends)
-	{
+	swi_list_for_each (it, &net->backends) {
 		struct swi_be *be = swi_list_entry(it, struct swi_be, link);
 
 		if (be->listens && !be->dead && !strcmp(be->name, addr))
@@ -249,7 +255,7 @@ static struct swi_be *listener(struct swi_simnet *net, const char *addr)
 
 static bool is_ghost(const struct swi_simnet *net, const char *addr)
 {
-	swi_list_for_each(it, &net->ghosts)
+	swi_list_for_each (it, &net->ghosts)
 		if (!strcmp(swi_list_entry(it, struct ghost, link)->addr, addr))
 			return true;
 	return false;
@@ -318,8 +324,7 @@ static const uint8_t *check_read(const struct swi_be_ep *target, const struct sw
 {
 	if (!target->granted)
 		return NULL;
-	swi_list_for_each(it, &target->be->mrs)
-	{
+	swi_list_for_each (it, &target->be->mrs) {
 		const struct sim_mr *mr = swi_list_entry(it, struct sim_mr, link);
 		const uint64_t off = rd->remote_addr - mr->base;
 
@@ -440,11 +445,11 @@ static bool arrive(struct swi_simnet *net, struct sim_event *ev)
 
 static bool is_cut(const struct swi_simnet *net, const char *a, const char *b)
 {
-	swi_list_for_each(it, &net->cuts)
-	{
+	swi_list_for_each (it, &net->cuts) {
 		const struct cut *c = swi_list_entry(it, struct cut, link);
 
-		if ((!strcmp(c->a, a) && !strcmp(c->b, b)) || (!strcmp(c->a, b) && !strcmp(c->b, a)))
+		if ((!strcmp(c->a, a) && !strcmp(c->b, b)) ||
+		    (!strcmp(c->a, b) && !strcmp(c->b, a)))
 			return true;
 	}
 	return false;
@@ -476,8 +481,7 @@ void swi_simnet_heal(struct swi_simnet *net, const char *a, const char *b)
 {
 	struct swi_list parked;
 
-	swi_list_for_each_safe(it, &net->cuts)
-	{
+	swi_list_for_each_safe (it, &net->cuts) {
 		struct cut *c = swi_list_entry(it, struct cut, link);
 
 		if ((strcmp(c->a, a) || strcmp(c->b, b)) && (strcmp(c->a, b) || strcmp(c->b, a)))
@@ -540,7 +544,7 @@ void swi_simnet_kill(struct swi_simnet *net, const char *addr, enum swi_sim_kill
 		return;
 	trace(net, "kill %s %s", addr, how == SWI_SIM_KILL_RESET ? "reset" : "silent");
 	if (how == SWI_SIM_KILL_RESET) {
-		swi_list_for_each(it, &be->eps)
+		swi_list_for_each (it, &be->eps)
 			swi_sim_fin(swi_list_entry(it, struct swi_be_ep, link));
 	} else {
 		struct ghost *g = calloc(1, sizeof(*g));
@@ -586,7 +590,8 @@ int swi_sim_join(struct swi_simnet *net, struct swi_be *be, const char *bind)
 		const int host = (int)swi_min_u64((uint64_t)(strrchr(bind, ':') - bind), 49);
 
 		do
-			snprintf(be->name, sizeof(be->name), "%.*s:%u", host, bind, 40000 + net->next_port++);
+			snprintf(be->name, sizeof(be->name), "%.*s:%u", host, bind,
+				 40000 + net->next_port++);
 		while (listener(net, be->name));
 	} else if (listener(net, bind)) {
 		return SWARM_EPORTUSED;
@@ -594,8 +599,7 @@ int swi_sim_join(struct swi_simnet *net, struct swi_be *be, const char *bind)
 		snprintf(be->name, sizeof(be->name), "%s", bind);
 	}
 	be->listens = bind != NULL;
-	swi_list_for_each_safe(it, &net->ghosts)
-	{
+	swi_list_for_each_safe (it, &net->ghosts) {
 		struct ghost *g = swi_list_entry(it, struct ghost, link);
 
 		if (strcmp(g->addr, be->name))
@@ -643,11 +647,11 @@ void swi_simnet_destroy(struct swi_simnet *net)
 	SWI_BUG_ON(!swi_list_empty(&net->backends));
 	while (net->count)
 		swi_sim_event_free(heap_pop(net));
-	swi_list_for_each_safe(it, &net->parked)
+	swi_list_for_each_safe (it, &net->parked)
 		swi_sim_event_free(swi_list_entry(it, struct sim_event, link));
-	swi_list_for_each_safe(it, &net->cuts)
+	swi_list_for_each_safe (it, &net->cuts)
 		free(swi_list_entry(it, struct cut, link));
-	swi_list_for_each_safe(it, &net->ghosts)
+	swi_list_for_each_safe (it, &net->ghosts)
 		free(swi_list_entry(it, struct ghost, link));
 	free(net->heap);
 	free(net);
@@ -665,5 +669,6 @@ static uint64_t env_rand(struct swi_env *env)
 
 void swi_sim_env_init(struct swi_sim_env *e, struct swi_simnet *net, uint64_t seed)
 {
-	*e = (struct swi_sim_env){.env = {.now_ns = env_now, .rand64 = env_rand}, .net = net, .state = seed};
+	*e = (struct swi_sim_env){
+	    .env = {.now_ns = env_now, .rand64 = env_rand}, .net = net, .state = seed};
 }

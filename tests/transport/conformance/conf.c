@@ -4,8 +4,8 @@
  *
  *	test_conformance BACKEND [BIND-ADDRESS [BYTES-OF-THE-LARGEST-READ]]
  *
- * The same tests for every backend. Exit 0: all passed; 1: one failed; 77: the backend has no device
- * here, and the last line says why.
+ * The same tests for every backend. Exit 0: all passed; 1: one failed; 77: the backend has no
+ * device here, and the last line says why.
  */
 #include <dirent.h>
 #include <poll.h>
@@ -27,8 +27,8 @@ _Noreturn void conf_fail(const char *file, int line, const char *what)
 
 _Noreturn void conf_fail_eq(const char *file, int line, const char *what, long long a, long long b)
 {
-	fprintf(stderr, "FAILED %s (%s) at %s:%d: %s: %lld (%s) and %lld (%s)\n", conf.test, conf.backend,
-		file, line, what, a, swarm_errname((int)a), b, swarm_errname((int)b));
+	fprintf(stderr, "FAILED %s (%s) at %s:%d: %s: %lld (%s) and %lld (%s)\n", conf.test,
+		conf.backend, file, line, what, a, swarm_errname((int)a), b, swarm_errname((int)b));
 	exit(1);
 }
 
@@ -80,8 +80,8 @@ static uint8_t *map(uint64_t len, bool alias)
 
 	CHECK(fd >= 0 && !ftruncate(fd, CONF_ALIAS) && len % CONF_ALIAS == 0);
 	for (uint64_t off = 0; off < len; off += CONF_ALIAS)
-		CHECK(mmap(p + off, CONF_ALIAS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) !=
-		      MAP_FAILED);
+		CHECK(mmap(p + off, CONF_ALIAS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+			   0) != MAP_FAILED);
 	close(fd);
 	return p;
 }
@@ -138,7 +138,8 @@ uint64_t conf_now(void)
 	return swi_now(conf.env);
 }
 
-/* Sleeps as a daemon would: until a descriptor is readable or a time limit of the transport ends. */
+/* Sleeps as a daemon would: until a descriptor is readable or a time limit of the transport ends.
+ */
 static void sleep_on_fds(uint64_t until)
 {
 	struct pollfd p[SWI_ARRAY_LEN(nodes)];

@@ -2,9 +2,10 @@
 /*
  * conf.h - the small world that the conformance suite plays in.
  *
- * A struct node is one end of the network with its memory and a record of what its handler was told. All
- * nodes of a process are driven by one loop, conf_wait(), which sleeps on their descriptors whenever they
- * say that they may sleep (so a missed wake-up is a failed test), or steps the virtual clock of the simulator.
+ * A struct node is one end of the network with its memory and a record of what its handler was
+ * told. All nodes of a process are driven by one loop, conf_wait(), which sleeps on their
+ * descriptors whenever they say that they may sleep (so a missed wake-up is a failed test), or
+ * steps the virtual clock of the simulator.
  */
 #ifndef CONF_H
 #define CONF_H
@@ -28,8 +29,8 @@
 struct conf {
 	const char *backend; /* argv[1] */
 	const char *bind;    /* argv[2] */
-	uint64_t big;	     /* bytes of the largest READ */
-	void *param;	     /* for the backend */
+	uint64_t big;        /* bytes of the largest READ */
+	void *param;         /* for the backend */
 	bool sim, two_processes;
 	struct swi_env *env;
 	const char *test; /* that runs */
@@ -48,7 +49,8 @@ struct node {
 	int down_status;
 	/* the test's own handlers; NULL = only count */
 	void (*on_up)(struct node *n, struct swi_conn *c, bool inbound);
-	void (*on_msg)(struct node *n, struct swi_conn *c, uint16_t type, const uint8_t *body, uint32_t len);
+	void (*on_msg)(struct node *n, struct swi_conn *c, uint16_t type, const uint8_t *body,
+		       uint32_t len);
 	void (*on_down)(struct node *n, struct swi_conn *c, int status);
 	void *ctx;
 };
@@ -56,11 +58,11 @@ struct node {
 struct node_opts {
 	uint32_t node;
 	uint64_t epoch;
-	uint64_t mem;	       /* bytes registered as SWI_REGION_ARENA; 0 = none */
+	uint64_t mem; /* bytes registered as SWI_REGION_ARENA; 0 = none */
 	bool listen;
-	bool alias;	       /* the same CONF_ALIAS bytes again and again: large without being expensive */
-	uint8_t key;	       /* every byte of the key */
-	const char *bind;      /* NULL = conf.bind */
+	bool alias;  /* the same CONF_ALIAS bytes again and again: large without being expensive */
+	uint8_t key; /* every byte of the key */
+	const char *bind; /* NULL = conf.bind */
 	uint64_t silence_ns, connect_ns;
 };
 
@@ -84,7 +86,8 @@ void conf_sim_step(struct node **nodes, uint32_t count, uint64_t until);
 
 void node_open(struct node *n, const struct node_opts *o);
 void node_close(struct node *n);
-/* Runs every open node until @done(ctx), at most @limit_ms of real (sim: virtual) time. False: too late. */
+/* Runs every open node until @done(ctx), at most @limit_ms of real (sim: virtual) time. False: too
+ * late. */
 bool conf_wait_ms(bool (*done)(void *ctx), void *ctx, uint64_t limit_ms);
 /* The same with 20 s, and a failure when that is not enough. */
 void conf_wait(bool (*done)(void *ctx), void *ctx);
@@ -105,12 +108,12 @@ int read_sync(struct node *a, struct swi_conn *c, uint64_t remote, uint64_t loca
 uint32_t conf_fd_count(void);
 
 /* The tests, by file. */
-void test_basic(void);	 /* conf_basic.c: up, identity, registration, ports */
-void test_reads(void);	 /* conf_reads.c */
-void test_msgs(void);	 /* conf_msgs.c */
+void test_basic(void);   /* conf_basic.c: up, identity, registration, ports */
+void test_reads(void);   /* conf_reads.c */
+void test_msgs(void);    /* conf_msgs.c */
 void test_hostile(void); /* conf_hostile.c: keys, versions, nonsense, keys of regions */
-void test_ends(void);	 /* conf_ends.c: closing, dying, silence, reconnecting */
-void conf_serve(void);	 /* the other process of it */
-void test_crash(void);	 /* conf_crash.c: real processes, really killed */
+void test_ends(void);    /* conf_ends.c: closing, dying, silence, reconnecting */
+void conf_serve(void);   /* the other process of it */
+void test_crash(void);   /* conf_crash.c: real processes, really killed */
 
 #endif

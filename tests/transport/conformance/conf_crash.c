@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * conf_crash.c - a peer in a process of its own, killed or stopped in the middle of READs.
- * The peer is this same program, run with "serve" behind its other arguments; it prints its address.
+ * The peer is this same program, run with "serve" behind its other arguments; it prints its
+ * address.
  */
 #include <signal.h>
 #include <sys/wait.h>
@@ -36,7 +37,8 @@ static pid_t start_peer(char *addr, size_t len)
 		dup2(p[1], 1);
 		close(p[0]);
 		close(p[1]);
-		execl("/proc/self/exe", "test_conformance", conf.backend, conf.bind, "0", "serve", (char *)NULL);
+		execl("/proc/self/exe", "test_conformance", conf.backend, conf.bind, "0", "serve",
+		      (char *)NULL);
 		_exit(127);
 	}
 	close(p[1]);
@@ -111,7 +113,8 @@ static uint64_t lose_peer(int sig, uint64_t silence_ns, int want)
 	const uint64_t t0 = conf_now();
 
 	kill(pid, sig);
-	s.enough = sig == SIGSTOP; /* a card serves READs for a process that is stopped: no silence */
+	s.enough =
+	    sig == SIGSTOP; /* a card serves READs for a process that is stopped: no silence */
 	conf_wait(down, &a);
 	const uint64_t ns = conf_now() - t0;
 

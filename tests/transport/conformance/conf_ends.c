@@ -89,7 +89,8 @@ static void close_in_flight(bool by_reader, bool wait_for_some)
 	node_close(&b);
 }
 
-/* The whole node goes, READs and messages in flight: no callback, no write into memory that is gone. */
+/* The whole node goes, READs and messages in flight: no callback, no write into memory that is
+ * gone. */
 static void node_closes_in_flight(void)
 {
 	static struct flight f;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conf_hostile.c - strangers: wrong keys, other versions, nonsense before and after the proof, guessed and
- * stale keys of regions. Whatever they do, the node that they talk to goes on serving others.
+ * conf_hostile.c - strangers: wrong keys, other versions, nonsense before and after the proof,
+ * guessed and stale keys of regions. Whatever they do, the node that they talk to goes on serving
+ * others.
  */
 #include "conf_raw.h"
 
@@ -35,7 +36,8 @@ static void no_key_before_proof(void)
 	raw_wait_kind(&r, SWI_WIRE_CHALLENGE);
 	conf_idle_ms(20);
 	CHECK_EQ(r.frames, 1);
-	raw_frame(&r, &(struct swi_wire_hdr){.kind = SWI_WIRE_RESPONSE, .total = sizeof(mac)}, mac, sizeof(mac));
+	raw_frame(&r, &(struct swi_wire_hdr){.kind = SWI_WIRE_RESPONSE, .total = sizeof(mac)}, mac,
+		  sizeof(mac));
 	raw_wait_end(&r);
 	CHECK_EQ(r.reject, SWARM_EAUTH);
 	CHECK_EQ(r.kinds[SWI_WIRE_READY], 0);
@@ -170,7 +172,8 @@ static void nonsense_first(void)
 	node_close(&b);
 }
 
-/* A member of the cluster that breaks the rules later: closed with SWARM_EPROTO, and shown as such. */
+/* A member of the cluster that breaks the rules later: closed with SWARM_EPROTO, and shown as such.
+ */
 static bool one_down(void *ctx)
 {
 	return ((struct node *)ctx)->downs > 0;
@@ -185,10 +188,12 @@ static void nonsense_later(void)
 {
 	static const struct swi_wire_hdr bad[][2] = {
 	    {{.kind = SWI_WIRE_HELLO, .total = 48}, {.kind = SWI_WIRE_HELLO, .total = 48}},
-	    {{.kind = SWI_WIRE_MSG, .total = 100, .flags = SWI_WIRE_MORE}, {.kind = SWI_WIRE_MSG, .total = 48}},
+	    {{.kind = SWI_WIRE_MSG, .total = 100, .flags = SWI_WIRE_MORE},
+	     {.kind = SWI_WIRE_MSG, .total = 48}},
 	    {{.kind = SWI_WIRE_MSG, .total = 60, .flags = SWI_WIRE_MORE},
 	     {.kind = SWI_WIRE_MSG, .total = 60, .flags = SWI_WIRE_MORE}},
-	    {{.kind = SWI_WIRE_MSG, .total = 100, .flags = SWI_WIRE_MORE}, {.kind = SWI_WIRE_MSG, .total = 100}},
+	    {{.kind = SWI_WIRE_MSG, .total = 100, .flags = SWI_WIRE_MORE},
+	     {.kind = SWI_WIRE_MSG, .total = 100}},
 	    {{.kind = SWI_WIRE_MSG, .total = 100}, {.kind = SWI_WIRE_MSG, .total = 48}},
 	};
 	const uint8_t body[48] = {0};

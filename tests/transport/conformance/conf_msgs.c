@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conf_msgs.c - messages: sizes, order, floods in both directions, and work from inside callbacks. */
+/* conf_msgs.c - messages: sizes, order, floods in both directions, and work from inside callbacks.
+ */
 #include "conf.h"
 
 #define ECHO 0x100u
@@ -17,8 +18,8 @@ struct want {
 	bool seen;
 };
 
-static void check_echo(struct node *n, struct swi_conn *c SWI_UNUSED, uint16_t type, const uint8_t *body,
-		       uint32_t len)
+static void check_echo(struct node *n, struct swi_conn *c SWI_UNUSED, uint16_t type,
+		       const uint8_t *body, uint32_t len)
 {
 	struct want *w = n->ctx;
 
@@ -35,7 +36,7 @@ static bool seen(void *ctx)
 
 static void sizes(void)
 {
-	static const uint32_t list[] = {0,    1,    100,   111,	  112,	 113,	 8175,
+	static const uint32_t list[] = {0,    1,    100,   111,   112,   113,    8175,
 					8176, 8177, 16352, 16353, 65536, 100000, SWI_MSG_MAX};
 	uint8_t *buf = malloc(SWI_MSG_MAX + 1);
 	struct node a, b;
@@ -185,7 +186,8 @@ static void mixed_read_cb(struct swi_read *rd, int status)
 		CHECK_EQ(swi_conn_read(m->a->conn, 0, 0, m->a->mem, KIB(64), rd), 0);
 }
 
-static void mixed_msg(struct node *n, struct swi_conn *c, uint16_t type, const uint8_t *body, uint32_t len)
+static void mixed_msg(struct node *n, struct swi_conn *c, uint16_t type, const uint8_t *body,
+		      uint32_t len)
 {
 	struct mixed *m = n->ctx;
 

@@ -206,8 +206,8 @@ void raw_handshake(struct raw *r, uint8_t key_byte)
 	raw_wait_kind(r, SWI_WIRE_CHALLENGE);
 	CHECK_EQ(swi_wire_get_hello(r->body, r->body_len, &r->auth.challenge), 0);
 	swi_auth_proof(key, SWI_AUTH_CONNECTOR, &r->auth, NULL, 0, body);
-	raw_frame(r, &(struct swi_wire_hdr){.kind = SWI_WIRE_RESPONSE, .total = SWI_MAC_BYTES}, body,
-		  SWI_MAC_BYTES);
+	raw_frame(r, &(struct swi_wire_hdr){.kind = SWI_WIRE_RESPONSE, .total = SWI_MAC_BYTES},
+		  body, SWI_MAC_BYTES);
 	raw_wait_kind(r, SWI_WIRE_READY);
 	swi_wire_put_regions(&w, &none);
 	swi_auth_proof(key, SWI_AUTH_READY_CONNECTOR, &r->auth, body + SWI_MAC_BYTES, w.len, body);

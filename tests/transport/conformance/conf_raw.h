@@ -13,9 +13,9 @@ struct raw {
 	struct swi_be_ep *ep;
 	struct swi_log log;
 	bool up, down, closed;
-	uint32_t frames;	   /* received */
+	uint32_t frames; /* received */
 	uint32_t kinds[SWI_WIRE_KIND_COUNT];
-	struct swi_wire_hdr hdr;   /* of the last one */
+	struct swi_wire_hdr hdr; /* of the last one */
 	uint8_t body[SWI_BE_MSG_MAX];
 	uint32_t body_len;
 	int reject; /* the code of a REJECT, or 0 */

@@ -15,7 +15,7 @@ static void open_pair(struct node *a, struct node *b, uint64_t len)
 
 static void sizes(void)
 {
-	static const uint64_t list[] = {0,     1,     3,       64,	4095,	 4096,	    4097,
+	static const uint64_t list[] = {0,     1,     3,       64,      4095,    4096,    4097,
 					65535, 65537, 1048576, 1048577, 1048583, 16777216};
 	struct node a, b;
 	uint64_t bytes = 0;
@@ -53,7 +53,8 @@ static void unaligned(void)
 		CHECK_EQ(read_sync(&a, a.conn, from, to, len), 0);
 		CHECK(conf_same(a.mem + to, len, SEED, from));
 		for (int k = 1; k <= 8; k++)
-			CHECK(a.mem[to - (uint64_t)k] == 0xaa && a.mem[to + len + (uint64_t)k - 1] == 0xaa);
+			CHECK(a.mem[to - (uint64_t)k] == 0xaa &&
+			      a.mem[to + len + (uint64_t)k - 1] == 0xaa);
 	}
 	node_close(&a);
 	node_close(&b);
@@ -106,9 +107,13 @@ static void both_ways(void)
 
 		read_init(r);
 		if (i % 2)
-			CHECK_EQ(swi_conn_read(a.conn, 0, i * KIB(64), a.mem + half + i * KIB(64), KIB(64), &r->rd), 0);
+			CHECK_EQ(swi_conn_read(a.conn, 0, i * KIB(64), a.mem + half + i * KIB(64),
+					       KIB(64), &r->rd),
+				 0);
 		else
-			CHECK_EQ(swi_conn_read(b.conn, 0, i * KIB(64), b.mem + half + i * KIB(64), KIB(64), &r->rd), 0);
+			CHECK_EQ(swi_conn_read(b.conn, 0, i * KIB(64), b.mem + half + i * KIB(64),
+					       KIB(64), &r->rd),
+				 0);
 	}
 	for (uint32_t i = 64; i < MANY; i++)
 		many[i].calls = 1;
@@ -149,7 +154,8 @@ static void bounds(void)
 static void big(void)
 {
 	const bool alias = conf.big > CONF_ALIAS;
-	const uint64_t len = alias ? swi_align_down(conf.big, CONF_ALIAS) : swi_align_up(conf.big, SWI_PAGE);
+	const uint64_t len =
+	    alias ? swi_align_down(conf.big, CONF_ALIAS) : swi_align_up(conf.big, SWI_PAGE);
 	const uint64_t distinct = alias ? CONF_ALIAS : len;
 	struct node a, b;
 
@@ -165,7 +171,8 @@ static void big(void)
 
 	CHECK_EQ(swi_tp_counters(a.tp)->read_bytes, len);
 	CHECK(conf_same(a.mem, distinct, SEED, 0));
-	printf("   one READ of %llu bytes: %.2f GB/s\n", (unsigned long long)len, (double)len / (double)ns);
+	printf("   one READ of %llu bytes: %.2f GB/s\n", (unsigned long long)len,
+	       (double)len / (double)ns);
 	node_close(&a);
 	node_close(&b);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * conf_sim.c - what differs between the backends: their parameter, and who moves the clock.
- * sim has an odd small card, so that regions come in chunks and READs in parts. fault decorates libfabric
- * and changes only what no caller may rely on: order and delay of completions, and a backend that is full.
+ * sim has an odd small card, so that regions come in chunks and READs in parts. fault decorates
+ * libfabric and changes only what no caller may rely on: order and delay of completions, and a
+ * backend that is full.
  */
 #include "conf.h"
 #include "transport/fault/fault.h"
@@ -32,10 +33,19 @@ void conf_setup(void)
 		plan = (struct swi_fault_plan){
 		    .inner = swi_be_ofi,
 		    .seed = 3,
-		    .rules = {{.kind = SWI_FAULT_FAIL, .ops = SWI_FAULT_SEND, .permille = 100, .code = -EAGAIN},
-			      {.kind = SWI_FAULT_FAIL, .ops = SWI_FAULT_READ, .permille = 100, .code = -EAGAIN},
+		    .rules = {{.kind = SWI_FAULT_FAIL,
+			       .ops = SWI_FAULT_SEND,
+			       .permille = 100,
+			       .code = -EAGAIN},
+			      {.kind = SWI_FAULT_FAIL,
+			       .ops = SWI_FAULT_READ,
+			       .permille = 100,
+			       .code = -EAGAIN},
 			      {.kind = SWI_FAULT_REORDER, .ops = SWI_FAULT_READ, .permille = 300},
-			      {.kind = SWI_FAULT_DELAY, .ops = SWI_FAULT_READ, .permille = 100, .delay = 5}}};
+			      {.kind = SWI_FAULT_DELAY,
+			       .ops = SWI_FAULT_READ,
+			       .permille = 100,
+			       .delay = 5}}};
 		conf.param = &plan;
 	}
 }
