@@ -160,7 +160,7 @@ static void write_head(struct swi_lc *lc, const struct swi_chunk *c, uint64_t of
 	atomic_store_explicit(&h->digest, 0, memory_order_relaxed);
 	h->flags = head->flags;
 	h->crc = 0;
-	/* From here on the chain has this link. Partner: grant_end() in grant.c. */
+	/* From here on the chain has this link. Partner: is_link() in walk.c. */
 	__atomic_store_n(&h->gen, c->gen, __ATOMIC_RELEASE);
 }
 

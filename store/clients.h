@@ -84,6 +84,12 @@ uint64_t swi_grants_deadline_ns(struct swi_snode *sn);
 void swi_grants_undo(struct swi_client *cl);
 void swi_grants_fini(struct swi_snode *sn);
 
+/* ---- walk.c ---- */
+/* Frees what is no object that stays: in [0, limit) by the headers and the index, and all behind it. */
+void swi_grant_return(struct swi_snode *sn, const struct swi_grant *g, uint64_t limit);
+/* [from, to) is free; a range that was free already is counted and otherwise ignored. */
+void swi_extent_give_back(struct swi_snode *sn, uint64_t from, uint64_t to);
+
 /* ---- request.c ---- */
 /* One message of a client. < 0: nonsense. */
 int swi_client_request(struct swi_client *cl, const struct swi_msg *msg);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * grant.c - room for clients: chunks and large extents, those who wait for it, and the walk at a grant's end.
+ * grant.c - room for clients: chunks and large extents, those who wait for it, and what their death undoes.
  *
  * A client fills a grant from its start; each object's header has the grant's generation, written last.
- * So the headers form a chain, and the first place without one is the end. Which objects stay
- * is for the index alone to say. Owner thread of the node.
+ * So the headers form a chain, and the first place without one is the end (walk.c). Owner thread
+ * of the node.
  */
 #include "store/proto.h"
 #include "store/snode_internal.h"
@@ -87,33 +87,10 @@ static int grant_make(struct swi_client *cl, uint64_t bytes, bool large, struct 
 	return 0;
 }
 
-static void give_back(struct swi_snode *sn, uint64_t from, uint64_t to)
-{
-	if (to > from && swi_extent_free(&sn->extents, from, to - from))
-		swi_warn(sn->log, "a client's memory led to %llu bytes at %llu that are free already",
-			 (unsigned long long)(to - from), (unsigned long long)from);
-}
-
-/* Frees everything in [0, limit) of @g that is no object of the index, and all behind it. */
 static void grant_end(struct swi_snode *sn, struct swi_grant *g, uint64_t limit)
 {
-	uint64_t pos = 0, run = 0, ext = 0;
-
 	mark_pages(sn, g, 0);
-	for (; pos + sizeof(struct swi_object_head) <= limit; pos += ext) {
-		const struct swi_object_head *h = swi_object_at(sn, g->offset + pos, &ext);
-
-		if (!h || __atomic_load_n(&h->gen, __ATOMIC_ACQUIRE) != g->gen || ext > limit - pos)
-			break;
-		const struct swarm_oid id = {.w = {h->oid[0], h->oid[1]}};
-
-		if (!swi_index_leads_to(&sn->index, swi_index_key(id), g->gen, g->offset + pos) &&
-		    !swi_retiring(sn, g->offset + pos))
-			continue;
-		give_back(sn, g->offset + run, g->offset + pos);
-		run = pos + ext;
-	}
-	give_back(sn, g->offset + run, g->offset + g->bytes);
+	swi_grant_return(sn, g, limit);
 	sn->clients.grant[g->number] = NULL;
 	sn->clients.grant_free[sn->clients.grant_free_count++] = g->number;
 	swi_list_del(&g->link);
@@ -125,7 +102,7 @@ void swi_grant_free(struct swi_snode *sn, uint64_t offset, uint64_t bytes)
 	uint64_t ext;
 
 	if (!grant_of(sn, offset)) {
-		give_back(sn, offset, offset + bytes);
+		swi_extent_give_back(sn, offset, offset + bytes);
 		return;
 	}
 	struct swi_object_head *h = swi_object_at(sn, offset, &ext);
