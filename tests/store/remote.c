@@ -3,6 +3,7 @@
  * remote.c - real stores over a real transport: test_store_remote [TRANSPORT [HOST:PORT]].
  */
 #include <pthread.h>
+#include <signal.h>
 
 #include "tests/store/remote_rig.h"
 
@@ -85,7 +86,7 @@ struct getter {
 	pthread_t thread;
 	struct swarm_store *st;
 	struct swarm_ref ref;
-	uint64_t len;
+	uint64_t len, timeout_ns;
 	int rc;
 };
 
@@ -93,7 +94,7 @@ static void *get_thread(void *arg)
 {
 	struct getter *g = arg;
 
-	g->rc = rig_get(g->st, g->ref, g->len, 20 * NS_PER_S);
+	g->rc = rig_get(g->st, g->ref, g->len, g->timeout_ns ? g->timeout_ns : 20 * NS_PER_S);
 	return NULL;
 }
 
@@ -203,6 +204,131 @@ static void test_spilled(void **state)
 	swarm_store_close(b);
 }
 
+/* ---- an owner that is killed ---- */
+
+#define KILL_LEN MIB(48)
+
+/* The child: a store with one object; tells its address and lives until it is killed. */
+static void owner(int fd)
+{
+	struct swarm_store *a = rig_open(1, MIB(64), NULL);
+	char address[64] = "";
+
+	rig_put(a, swarm_ref_named("victim"), KILL_LEN);
+	rig_put(a, (struct swarm_ref){.id = {{4, 4}}, .home = 1}, KILL_LEN / 8);
+	snprintf(address, sizeof(address), "%s", swarm_store_address(a));
+	if (write(fd, address, sizeof(address)) != sizeof(address))
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+static void test_owner_killed(void **state)
+{
+	(void)state;
+	for (int when = 0; when < 4; when++) {
+		struct getter g = {.ref = {.id = {{4, 4}}, .home = 1}, .len = KILL_LEN / 8};
+		/* When the name's home was the victim, ours waits for somebody to make it: till the end. */
+		struct getter h = {.ref = swarm_ref_named("victim"),
+				   .len = KILL_LEN,
+				   .timeout_ns = 5 * NS_PER_S};
+		char address[64];
+		int fd[2];
+		pid_t pid;
+
+		assert_int_equal(pipe(fd), 0);
+		pid = fork(); /* before any thread of ours */
+		assert_true(pid >= 0);
+		if (!pid)
+			owner(fd[1]);
+		assert_int_equal(read(fd[0], address, sizeof(address)), sizeof(address));
+		g.st = h.st = rig_open(2, MIB(128), NULL);
+		assert_int_equal(swarm_store_peer(g.st, address, 10 * NS_PER_S), 0);
+		assert_int_equal(pthread_create(&g.thread, NULL, get_thread, &g), 0);
+		assert_int_equal(pthread_create(&h.thread, NULL, get_thread, &h), 0);
+		assert_true(rig_stat_reaches(g.st, "gets_local_miss", 1));
+		for (int i = 0; i < when * 60; i++)
+			sched_yield();
+		assert_int_equal(kill(pid, SIGKILL), 0);
+		wait_child(pid);
+		assert_int_equal(pthread_join(g.thread, NULL), 0);
+		assert_int_equal(pthread_join(h.thread, NULL), 0);
+		assert_true(g.rc == 0 || g.rc == SWARM_EHOMELOST);
+		/* The name's home is another one now, and nobody has it. */
+		assert_true(h.rc == 0 || h.rc == -ENOENT || h.rc == SWARM_EHOMELOST ||
+			    h.rc == SWARM_ELOST || h.rc == -ETIMEDOUT);
+		assert_int_equal(rig_stat(g.st, "digest_errors"), 0);
+		assert_int_equal(rig_stat(g.st, "holds"), 0);
+		assert_true(arena_settles(g.st, (h.rc ? 0 : KILL_LEN) + (g.rc ? 0 : KILL_LEN / 8) +
+						    MIB(1)));
+		swarm_store_close(g.st);
+		close(fd[0]);
+		close(fd[1]);
+	}
+}
+
+/* ---- both arenas too small, both sides read and write ---- */
+
+struct churn {
+	pthread_t thread;
+	struct swarm_store *mine, *other;
+	uint32_t home;
+	uint64_t seed;
+	int failed;
+};
+
+#define CHURN_REFS 120u
+
+static struct swarm_ref churn_ref(uint32_t home, uint64_t i)
+{
+	return (struct swarm_ref){.id = {{1000 + home, i}}, .home = home};
+}
+
+static uint64_t churn_len(uint64_t i)
+{
+	return i % 7 ? 1000 + i * 977 : 900000 + i;
+}
+
+static void *churn_thread(void *arg)
+{
+	struct churn *c = arg;
+
+	for (uint64_t i = 0; i < CHURN_REFS; i++) {
+		const struct swarm_ref ref = churn_ref(c->home, i);
+
+		rig_put(c->mine, ref, churn_len(i));
+		for (int k = 0; k < 3; k++) {
+			const uint64_t j = swi_splitmix64(&c->seed) % (i + 1);
+
+			c->failed += rig_get(c->other, churn_ref(c->home, j), churn_len(j),
+					     20 * NS_PER_S) != 0;
+		}
+	}
+	return NULL;
+}
+
+static void test_small_arenas(void **state)
+{
+	struct swarm_store *a = rig_open(1, MIB(8), "churn-a"), *b = rig_open(2, MIB(8), "churn-b");
+	struct churn c[2] = {{.mine = a, .other = b, .home = 1, .seed = 5},
+			     {.mine = b, .other = a, .home = 2, .seed = 6}};
+
+	(void)state;
+	rig_join(a, b);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&c[i].thread, NULL, churn_thread, &c[i]), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(pthread_join(c[i].thread, NULL), 0);
+		assert_int_equal(c[i].failed, 0);
+	}
+	assert_true(rig_stat(a, "spilled_objects") > 0);
+	assert_true(rig_stat(b, "evicted_objects") > 0);
+	assert_int_equal(rig_stat(a, "digest_errors") + rig_stat(b, "digest_errors"), 0);
+	assert_int_equal(rig_stat(a, "client_errors") + rig_stat(b, "client_errors"), 0);
+	swarm_store_close(a);
+	swarm_store_close(b);
+}
+
 static void test_wrong_key(void **state)
 {
 	struct swarm_store *a, *b;
@@ -230,6 +356,8 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(test_shared_transfer),
 	    cmocka_unit_test(test_delete_everywhere),
 	    cmocka_unit_test(test_spilled),
+	    cmocka_unit_test(test_small_arenas),
+	    cmocka_unit_test(test_owner_killed),
 	    cmocka_unit_test(test_wrong_key),
 	};
 
