@@ -101,6 +101,31 @@ static void admin_drain(struct swi_node *n, struct swi_client *cl, uint64_t req,
 		admin_reply(cl, req, "draining");
 }
 
+/* The other nodes end at once, without moving what nobody will read; the head ends by itself, or by a signal. */
+static void admin_stop_all(struct swi_node *n, struct swi_client *cl, uint64_t req)
+{
+	const struct swi_wr none = {0};
+
+	if (!n->o.head) {
+		swi_client_reply_error(cl, req, -EINVAL,
+				       "only the head can stop the others: name its run directory");
+		return;
+	}
+	for (uint32_t i = 0; i < n->cview.view.count; i++)
+		if (n->cview.member[i]->node != n->number)
+			(void)swi_node_send(n, n->cview.member[i]->node, SWI_P_STOP, &none);
+	admin_reply(cl, req, "stopping");
+}
+
+static int on_stop(struct swi_node *n, uint32_t from)
+{
+	if (from != 1)
+		return -EPERM;
+	if (n->o.ended)
+		n->o.ended(n->o.ctx, 0, "the cluster was stopped");
+	return 0;
+}
+
 static int on_admin(struct swi_node *n, struct swi_client *cl, const struct swi_msg *msg)
 {
 	struct swi_rd rd = swi_rd_init(msg->body, msg->len);
@@ -114,6 +139,8 @@ static int on_admin(struct swi_node *n, struct swi_client *cl, const struct swi_
 		admin_drain(n, cl, msg->req, arg);
 	} else if (!strcmp(cmd, "gather")) {
 		swi_status_gather(n, cl, msg->req, arg);
+	} else if (!strcmp(cmd, "stop") && !strcmp(arg, "all")) {
+		admin_stop_all(n, cl, msg->req);
 	} else if (!strcmp(cmd, "stop")) {
 		admin_reply(cl, msg->req, "stopping");
 		swi_member_leave(n);
@@ -195,6 +222,8 @@ static int peer_msg(void *ctx, struct swi_peer *peer, uint16_t type, struct swi_
 		return swi_dispatch_on_refused(n, from, body);
 	case SWI_P_LINEAGE:
 		return on_lineage(n, body);
+	case SWI_P_STOP:
+		return on_stop(n, from);
 	case SWI_P_STATUS:
 		return swi_status_on_ask(n, from, body);
 	case SWI_P_STATUS_REPLY:

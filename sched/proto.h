@@ -24,7 +24,8 @@ enum swi_tlmsg { /* client rings */
 	SWI_L_DONE = 0x44,	/* worker: {oid task, u32 attempt, i32 status, str text, u32 n, n x {u64 len}} */
 	SWI_L_BLOCKED = 0x45,	/* worker: {u8 blocked}: waits inside a call / goes on */
 	SWI_L_STOP = 0x46,	/* node -> worker: leave after this task */
-	SWI_L_ADMIN = 0x47,	/* tool: {str command, str argument} -> {str text}: "drain" NODE, "stop", "gather" WHAT:
+	SWI_L_ADMIN = 0x47,	/* tool: {str command, str argument} -> {str text}: "drain" NODE, "stop", "stop" "all" (head
+				   only: the others end), "gather" WHAT:
 				   asks every node, so that SWI_L_STATUS of WHAT is about the whole cluster and fresh */
 };
 
@@ -43,6 +44,7 @@ enum swi_tpmsg { /* between nodes */
 	SWI_P_TASK_DONE = 0x211,   /* runner -> home */
 	SWI_P_TASK_CANCEL = 0x212, /* home -> runner (a task), or any -> home (the task that makes a result) */
 	SWI_P_TASK_REFUSED = 0x213, /* runner -> home: draining, or the task can never run here */
+	SWI_P_STOP = 0x215,	   /* head -> node: the whole cluster is stopped, end at once */
 	SWI_P_LINEAGE = 0x214,	   /* leaving home -> its heir: {u32 attempt, spec} of a finished task */
 };
 

@@ -114,14 +114,43 @@ int swt_ask(const struct swt_command *cmd, struct swarm_store *s, const char *wh
 	return rc;
 }
 
+static int admin_on(const struct swt_command *cmd, struct swarm_store *s, const char *command,
+		    const char *argument, char **out_text)
+{
+	struct answer a = {.text = NULL};
+	struct swi_call call = {.on_reply = on_admin, .owner = &a};
+	uint8_t buf[512];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+	char what[128];
+	int rc;
+
+	swi_wr_str(&w, command);
+	swi_wr_str(&w, argument);
+	rc = swi_wr_ok(&w) ? round_trip(s, SWI_L_ADMIN, &w, &call) : -E2BIG;
+	if (!rc) {
+		*out_text = a.text;
+		return 0;
+	}
+	snprintf(what, sizeof(what), "%s%s%s", command, *argument ? " " : "", argument);
+	rc = failed(cmd, &a, rc, what);
+	free(a.text);
+	return rc;
+}
+
 int swt_ask_once(const struct swt_command *cmd, const char *dir, const char *what, json_t **out_doc)
 {
 	struct swarm_store *s;
+	char *text = NULL;
 	int rc = swt_attach(cmd, dir, &s);
 
 	if (rc)
 		return rc;
-	rc = swt_ask(cmd, s, what, out_doc);
+	rc = admin_on(cmd, s, "gather", what, &text);
+	if (!rc && text && *text)
+		fprintf(stderr, "%s: %s\n", cmd->name, text);
+	free(text);
+	if (!rc)
+		rc = swt_ask(cmd, s, what, out_doc);
 	swarm_store_close(s);
 	return rc;
 }
@@ -129,24 +158,12 @@ int swt_ask_once(const struct swt_command *cmd, const char *dir, const char *wha
 int swt_admin(const struct swt_command *cmd, const char *dir, const char *command,
 	      const char *argument, char **out_text)
 {
-	struct answer a = {.text = NULL};
-	struct swi_call call = {.on_reply = on_admin, .owner = &a};
-	uint8_t buf[512];
-	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 	struct swarm_store *s;
 	int rc = swt_attach(cmd, dir, &s);
 
 	if (rc)
 		return rc;
-	swi_wr_str(&w, command);
-	swi_wr_str(&w, argument);
-	rc = swi_wr_ok(&w) ? round_trip(s, SWI_L_ADMIN, &w, &call) : -E2BIG;
+	rc = admin_on(cmd, s, command, argument, out_text);
 	swarm_store_close(s);
-	if (rc) {
-		rc = failed(cmd, &a, rc, command);
-		free(a.text);
-		return rc;
-	}
-	*out_text = a.text;
-	return 0;
+	return rc;
 }

@@ -31,7 +31,7 @@ static inline bool swt_json(const struct swt_common *c)
 int swt_attach(const struct swt_command *cmd, const char *dir, struct swarm_store **out);
 /* A document of the daemon (SWI_L_STATUS); the caller decrefs. */
 int swt_ask(const struct swt_command *cmd, struct swarm_store *s, const char *what, json_t **out_doc);
-/* attach, ask, leave */
+/* attach, ask, leave; what the other nodes say is asked for first */
 int swt_ask_once(const struct swt_command *cmd, const char *dir, const char *what, json_t **out_doc);
 /* SWI_L_ADMIN; *out_text is freed by the caller. */
 int swt_admin(const struct swt_command *cmd, const char *dir, const char *command,

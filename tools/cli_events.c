@@ -55,7 +55,7 @@ static int more(const struct events_opts *o, struct swarm_store *s, json_int_t *
 	size_t i;
 	int rc;
 
-	snprintf(what, sizeof(what), "events %lld", (long long)*next);
+	snprintf(what, sizeof(what), "events:%lld", (long long)*next);
 	rc = swt_ask(&command, s, what, &doc);
 	if (rc)
 		return rc;

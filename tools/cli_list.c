@@ -4,6 +4,8 @@
  */
 #include "tools/cli.h"
 
+#define OBJECTS_MAX 100000
+
 struct list_opts {
 	struct swt_common c;
 };
@@ -15,7 +17,7 @@ static const struct swt_opt options[] = {
 
 static const struct swt_command command = {
     .name = "swarm list",
-    .summary = "List what the cluster has: nodes, tasks, objects or workers.",
+    .summary = "List the nodes, tasks and workers of the cluster, or the objects of this node.",
     .args = "nodes|tasks|objects|workers",
     .args_min = 1,
     .args_max = 1,
@@ -23,44 +25,156 @@ static const struct swt_command command = {
 };
 
 static const struct swt_column node_columns[] = {
-    {"node", "NODE", SWT_SHOW_TEXT},	       {"address", "ADDRESS", SWT_SHOW_TEXT},
-    {"state", "STATE", SWT_SHOW_TEXT},	       {"head", "HEAD", SWT_SHOW_TEXT},
-    {"free.cpu", "CPU FREE", SWT_SHOW_AMOUNT}, {"total.cpu", "CPU", SWT_SHOW_AMOUNT},
-    {"running", "RUNNING", SWT_SHOW_TEXT},     {"queued", "QUEUED", SWT_SHOW_TEXT},
-    {"arena_used", "USED", SWT_SHOW_SIZE},     {"arena_bytes", "ARENA", SWT_SHOW_SIZE},
+    {"node", "NODE", SWT_SHOW_TEXT},	     {"address", "ADDRESS", SWT_SHOW_TEXT},
+    {"state", "STATE", SWT_SHOW_TEXT},	     {"head", "HEAD", SWT_SHOW_TEXT},
+    {"running", "RUNNING", SWT_SHOW_TEXT},   {"queued", "QUEUED", SWT_SHOW_TEXT},
+    {"arena_used", "USED", SWT_SHOW_SIZE},   {"arena_bytes", "ARENA", SWT_SHOW_SIZE},
+    {"free", "FREE", SWT_SHOW_TEXT},	     {"total", "TOTAL", SWT_SHOW_TEXT},
     {NULL, NULL, SWT_SHOW_TEXT},
 };
 static const struct swt_column task_columns[] = {
-    {"task", "TASK", SWT_SHOW_TEXT},	     {"function", "FUNCTION", SWT_SHOW_TEXT},
-    {"state", "STATE", SWT_SHOW_TEXT},	     {"node", "NODE", SWT_SHOW_TEXT},
-    {"attempt", "ATTEMPT", SWT_SHOW_TEXT},   {"pid", "PID", SWT_SHOW_TEXT},
-    {"run_ns", "TIME", SWT_SHOW_TIME},	     {NULL, NULL, SWT_SHOW_TEXT},
+    {"task", "TASK", SWT_SHOW_TEXT},	   {"function", "FUNCTION", SWT_SHOW_TEXT},
+    {"state", "STATE", SWT_SHOW_TEXT},	   {"home", "HOME", SWT_SHOW_TEXT},
+    {"node", "NODE", SWT_SHOW_TEXT},	   {"attempt", "ATTEMPT", SWT_SHOW_TEXT},
+    {"pid", "PID", SWT_SHOW_TEXT},	   {"run_ns", "TIME", SWT_SHOW_TIME},
+    {"needs", "NEEDS", SWT_SHOW_TEXT},	   {NULL, NULL, SWT_SHOW_TEXT},
 };
 static const struct swt_column object_columns[] = {
     {"object", "OBJECT", SWT_SHOW_TEXT}, {"bytes", "SIZE", SWT_SHOW_SIZE},
-    {"node", "NODE", SWT_SHOW_TEXT},	 {"where", "WHERE", SWT_SHOW_TEXT},
-    {"holds", "HELD BY", SWT_SHOW_TEXT}, {NULL, NULL, SWT_SHOW_TEXT},
+    {"home", "HOME", SWT_SHOW_TEXT},	 {"where", "WHERE", SWT_SHOW_TEXT},
+    {"copy", "COPY", SWT_SHOW_TEXT},	 {NULL, NULL, SWT_SHOW_TEXT},
 };
 static const struct swt_column worker_columns[] = {
-    {"node", "NODE", SWT_SHOW_TEXT},   {"worker", "WORKER", SWT_SHOW_TEXT},
-    {"pid", "PID", SWT_SHOW_TEXT},     {"state", "STATE", SWT_SHOW_TEXT},
-    {"runs", "RUNS", SWT_SHOW_TEXT},   {"since_ns", "SINCE", SWT_SHOW_TIME},
+    {"node", "NODE", SWT_SHOW_TEXT},	     {"worker", "WORKER", SWT_SHOW_TEXT},
+    {"pid", "PID", SWT_SHOW_TEXT},	     {"state", "STATE", SWT_SHOW_TEXT},
+    {"runs", "RUNS", SWT_SHOW_TEXT},	     {"since_ns", "SINCE", SWT_SHOW_TIME},
     {"function", "FUNCTION", SWT_SHOW_TEXT}, {NULL, NULL, SWT_SHOW_TEXT},
 };
+
+/* ---- documents of the cluster into flat rows ---- */
+
+static int plain(const char *dir, const char *what, json_t **out_rows)
+{
+	json_t *doc = NULL;
+	const int rc = swt_ask_once(&command, dir, what, &doc);
+
+	if (rc)
+		return rc;
+	*out_rows = json_incref(json_object_get(doc, what));
+	json_decref(doc);
+	return 0;
+}
+
+static int workers(const char *dir, const char *what, json_t **out_rows)
+{
+	json_t *doc = NULL, *part;
+	const int rc = swt_ask_once(&command, dir, what, &doc);
+	size_t i;
+
+	if (rc)
+		return rc;
+	*out_rows = json_array();
+	json_array_foreach(json_object_get(doc, "nodes"), i, part)
+		json_array_extend(*out_rows, json_object_get(part, "workers"));
+	json_decref(doc);
+	return 0;
+}
+
+/* What the runner of a task says of it (pid, time) beside what its home says. */
+static void join_run(json_t *row, const json_t *nodes)
+{
+	const char *task = json_string_value(json_object_get(row, "task"));
+	json_t *part, *run;
+	size_t i, k;
+
+	json_array_foreach(nodes, i, part) {
+		json_array_foreach(json_object_get(part, "running"), k, run) {
+			if (strcmp(json_string_value(json_object_get(run, "task")), task) != 0)
+				continue;
+			json_object_set(row, "pid", json_object_get(run, "pid"));
+			json_object_set(row, "run_ns", json_object_get(run, "run_ns"));
+			json_object_set(row, "state", json_object_get(run, "state"));
+		}
+	}
+}
+
+static int tasks(const char *dir, const char *what, json_t **out_rows)
+{
+	json_t *doc = NULL, *part, *row;
+	const int rc = swt_ask_once(&command, dir, what, &doc);
+	size_t i, k;
+
+	if (rc)
+		return rc;
+	*out_rows = json_array();
+	json_array_foreach(json_object_get(doc, "nodes"), i, part) {
+		json_array_foreach(json_object_get(part, "homed"), k, row) {
+			json_object_set(row, "home", json_object_get(part, "node"));
+			join_run(row, json_object_get(doc, "nodes"));
+			json_array_append(*out_rows, row);
+		}
+	}
+	json_decref(doc);
+	return 0;
+}
+
+static json_t *object_row(const struct swarm_object_info *o)
+{
+	char id[33];
+
+	snprintf(id, sizeof(id), "%016llx%016llx", (unsigned long long)o->ref.id.w[0],
+		 (unsigned long long)o->ref.id.w[1]);
+	return json_pack("{s:s, s:I, s:I, s:s, s:s}", "object", id, "bytes", (json_int_t)o->len, "home",
+			 (json_int_t)o->ref.home, "where",
+			 !(o->flags & SWARM_OBJECT_SPILLED)     ? "memory"
+			 : o->flags & SWARM_OBJECT_IN_MEMORY ? "memory and disk"
+							     : "disk",
+			 "copy", o->flags & SWARM_OBJECT_SECONDARY ? "secondary" : "primary");
+}
+
+/* The objects of this node, not of the whole cluster. */
+static int objects(const char *dir, const char *what, json_t **out_rows)
+{
+	struct swarm_object_info *v = calloc(OBJECTS_MAX, sizeof(*v));
+	struct swarm_store *s;
+	int64_t n;
+	int rc = v ? swt_attach(&command, dir, &s) : SWT_FAILED;
+
+	if (rc) {
+		free(v);
+		return rc;
+	}
+	n = swarm_store_list(s, v, OBJECTS_MAX);
+	swarm_store_close(s);
+	if (n < 0) {
+		free(v);
+		return swt_error(&command, SWT_FAILED, "%s: %s", what, swarm_strerror((int)n));
+	}
+	if (n > OBJECTS_MAX)
+		fprintf(stderr, "%s: the first %d of %lld objects\n", command.name, OBJECTS_MAX,
+			(long long)n);
+	*out_rows = json_array();
+	for (int64_t i = 0; i < n && i < OBJECTS_MAX; i++)
+		json_array_append_new(*out_rows, object_row(&v[i]));
+	free(v);
+	return 0;
+}
+
 static const struct {
 	const char *what;
+	int (*get)(const char *dir, const char *what, json_t **out_rows);
 	const struct swt_column *columns;
 } lists[] = {
-    {"nodes", node_columns},
-    {"tasks", task_columns},
-    {"objects", object_columns},
-    {"workers", worker_columns},
+    {"nodes", plain, node_columns},
+    {"tasks", tasks, task_columns},
+    {"objects", objects, object_columns},
+    {"workers", workers, worker_columns},
 };
 
 int swt_cmd_list(int argc, char **argv)
 {
 	struct list_opts o = {.c = {NULL, NULL}};
-	json_t *doc = NULL;
+	json_t *rows = NULL;
 	int first, rc;
 	size_t i = 0;
 
@@ -71,13 +185,17 @@ int swt_cmd_list(int argc, char **argv)
 		i++;
 	if (i == SWI_ARRAY_LEN(lists))
 		return swt_error(&command, SWT_USAGE, "%s: expected %s", argv[first], command.args);
-	rc = swt_ask_once(&command, o.c.dir, lists[i].what, &doc);
+	rc = lists[i].get(o.c.dir, lists[i].what, &rows);
 	if (rc)
 		return rc;
-	if (swt_json(&o.c))
+	if (swt_json(&o.c)) {
+		json_t *doc = json_pack("{s:O}", lists[i].what, rows);
+
 		swt_print_json(doc, stdout);
-	else
-		swt_table(doc, lists[i].what, lists[i].columns, stdout);
-	json_decref(doc);
+		json_decref(doc);
+	} else {
+		swt_table(rows, NULL, lists[i].columns, stdout);
+	}
+	json_decref(rows);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "store/host.h"
@@ -21,7 +22,7 @@ struct stop_opts {
 static const struct swt_opt options[] = {
     SWT_COMMON_OPTIONS(struct stop_opts, c),
     {"all", 0, SWT_FLAG, offsetof(struct stop_opts, all), NULL,
-     "stop every node of the cluster: the others first, then this one", NULL},
+     "stop the whole cluster, at once (asked of the head)", NULL},
     {"timeout", 0, SWT_TIME, offsetof(struct stop_opts, timeout_ns), "TIME",
      "how long to wait for its end (default 30s)", NULL},
     {"force", 0, SWT_FLAG, offsetof(struct stop_opts, force), NULL,
@@ -84,13 +85,33 @@ static int end_process(const struct stop_opts *o, const char *dir, long pid)
 	return rc ? swt_error(&command, SWT_FAILED, "pid %ld: %s", pid, strerror(-rc)) : 0;
 }
 
+/* The other nodes end by themselves; the head waits until it knows of none. */
 static int stop_others(const struct stop_opts *o, const char *dir)
 {
+	const uint64_t until = swi_now(swi_env_real()) + o->timeout_ns;
+	const struct timespec nap = {.tv_nsec = 50 * NS_PER_MS};
 	char *text = NULL;
-	const int rc = swt_admin(&command, dir, "stop", "all", &text);
+	size_t left = 2;
+	int rc = swt_admin(&command, dir, "stop", "all", &text);
 
-	(void)o;
 	free(text);
+	while (!rc && left > 1) {
+		struct swarm_store *s;
+		json_t *doc = NULL;
+
+		rc = swt_attach(&command, dir, &s);
+		if (rc)
+			break;
+		rc = swt_ask(&command, s, "nodes", &doc);
+		swarm_store_close(s);
+		left = json_array_size(json_object_get(doc, "nodes"));
+		json_decref(doc);
+		if (!rc && left > 1 && swi_now(swi_env_real()) > until)
+			rc = swt_error(&command, SWT_FAILED, "%zu other nodes have not left in time",
+				       left - 1);
+		if (!rc && left > 1)
+			nanosleep(&nap, NULL);
+	}
 	return rc;
 }
 

@@ -237,6 +237,12 @@ static int make_host(struct daemon *d)
 	if (!rc)
 		rc = swi_host_create(&ho, &d->host, d->text, sizeof(d->text));
 	explicit_bzero(&ho.tp.key, sizeof(ho.tp.key));
+	if (rc == SWARM_ENOTRANSPORT) {
+		char why[sizeof(d->text)];
+
+		snprintf(why, sizeof(why), "%s", d->text);
+		snprintf(d->text, sizeof(d->text), "--transport=%.16s cannot be used: %.400s", o->transport, why);
+	}
 	return rc;
 }
 

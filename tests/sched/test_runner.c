@@ -202,7 +202,7 @@ static int setup(void **state)
 	char why[256];
 
 	(void)state;
-	snprintf(fx.root, sizeof(fx.root), "/tmp/swarm-runner-XXXXXX");
+	snprintf(fx.root, sizeof(fx.root), "/tmp/swrun-XXXXXX");
 	assert_non_null(mkdtemp(fx.root));
 	pthread_mutex_init(&fx.lock, NULL);
 	pthread_cond_init(&fx.cond, NULL);

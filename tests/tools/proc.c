@@ -89,7 +89,7 @@ void proc_run(struct proc_result *res, const char *const *argv)
 void cluster_init(struct test_cluster *c)
 {
 	memset(c, 0, sizeof(*c));
-	snprintf(c->root, sizeof(c->root), "/tmp/swarm-test-XXXXXX");
+	snprintf(c->root, sizeof(c->root), "/tmp/swtest-XXXXXX");
 	assert_non_null(mkdtemp(c->root));
 	snprintf(c->key, sizeof(c->key), "%s/n0/cluster.key", c->root);
 	for (uint32_t i = 0; i < TEST_NODES_MAX; i++)

@@ -245,6 +245,20 @@ static void head_starts_nodes(void **state)
 	assert_int_equal(res.status, 0);
 }
 
+/* Everything at once, from the head. */
+static void stop_all(void **state)
+{
+	(void)state;
+	PROC_RUN(&res, "swarm", "stop", "--all", "--dir", cl.node[1].dir);
+	SAID(1, "only the head");
+	PROC_RUN(&res, "swarm", "stop", "--all", "--dir", head());
+	assert_int_equal(res.status, 0);
+	for (int i = 0; i < 3; i++) {
+		assert_true(pid_gone_within(cl.node[i].pid, 10000));
+		cl.node[i].up = false;
+	}
+}
+
 /* ---- what goes wrong ---- */
 
 static void used_wrongly(void **state)
@@ -319,7 +333,7 @@ static void port_in_use(void **state)
 	(void)state;
 	PROC_RUN(&res, "swarm", "start", "--head", "--dir", fresh(), "--bind", cl.node[0].address,
 		 "--arena=16M", "--transport=ofi");
-	SAID(1, cl.node[0].address, "in use");
+	SAID(1, cl.node[0].address, "taken", "another port");
 }
 
 static void arena_beyond_memory(void **state)
@@ -351,7 +365,7 @@ static void key_missing_or_wrong(void **state)
 	assert_int_equal(chmod(path, 0644), 0);
 	PROC_RUN(&res, "swarm", "start", "--address", cl.node[0].address, "--dir", dir, "--key-file",
 		 path, "--arena=16M", "--bind=127.0.0.1:0", "--transport=ofi");
-	SAID(1, path, "0600");
+	SAID(1, path, "600");
 	assert_int_equal(chmod(path, 0600), 0);
 	PROC_RUN(&res, "swarm", "start", "--address", cl.node[0].address, "--dir", dir, "--key-file",
 		 path, "--arena=16M", "--bind=127.0.0.1:0", "--transport=ofi");
@@ -418,6 +432,7 @@ int main(void)
 	    cmocka_unit_test(daemon_survives_strangers),
 	    cmocka_unit_test(drain_lets_a_node_go),
 	    cmocka_unit_test(head_starts_nodes),
+	    cmocka_unit_test(stop_all),
 	};
 
 	if (getenv("TEST_FILTER"))
