@@ -23,19 +23,11 @@
 #define ARENA	   "192M"
 #define IDLE	   "2s"
 #define START_NS   (30 * NS_PER_S)
-#define KNOWN_MAX  64u
-
-struct known { /* counters of one node as last seen */
-	int64_t node;
-	struct cluster_sums sums;
-};
 
 struct cluster {
 	char dir[PATH_MAX];	 /* the temporary folder */
 	char head[PATH_MAX + 8]; /* run directory of the head */
 	char program[PATH_MAX];	 /* swarm */
-	struct known known[KNOWN_MAX];
-	uint32_t known_count;
 	json_int_t events_seen;
 };
 
@@ -121,7 +113,7 @@ static int swarm(struct cluster *c, const char *const *args, char **out)
 static json_t *ask(struct cluster *c, const char *command, const char *what, const char *dir)
 {
 	char dir_arg[PATH_MAX + 16], *text = NULL;
-	const char *args[] = {command, what ? what : "--format=json", dir_arg, "--format=json", NULL};
+	const char *args[] = {command, dir_arg, "--format=json", what, NULL};
 	json_t *doc;
 
 	snprintf(dir_arg, sizeof(dir_arg), "--dir=%s", dir);
@@ -289,52 +281,25 @@ bool cluster_wait_size(struct cluster *c, int size, uint64_t limit_ns)
 	return true;
 }
 
-static struct known *known_node(struct cluster *c, int64_t node)
-{
-	for (uint32_t i = 0; i < c->known_count; i++)
-		if (c->known[i].node == node)
-			return &c->known[i];
-	if (c->known_count == KNOWN_MAX)
-		return NULL;
-	c->known[c->known_count] = (struct known){.node = node};
-	return &c->known[c->known_count++];
-}
-
-static void keep_counters(struct cluster *c, const json_t *node)
-{
-	struct known *k = known_node(c, (int64_t)number(node, "node"));
-
-	if (!k || !number(node, "runs_done"))
-		return;
-	k->sums = (struct cluster_sums){
-		.tasks = number(node, "runs_done"),
-		.local_bytes = number(node, "args_local_bytes"),
-		.remote_bytes = number(node, "args_fetched_bytes"),
-		.spilled_bytes = number(node, "spilled_bytes"),
-		.restored_bytes = number(node, "restore_bytes"),
-	};
-}
-
+/* The head keeps what a node said last when it dies, so the sums only grow. */
 int cluster_sums(struct cluster *c, struct cluster_sums *out)
 {
-	json_t *doc = ask(c, "list", "nodes", c->head), *node;
-	size_t i;
+	json_t *doc = ask(c, "status", NULL, c->head);
+	const json_t *sum = json_object_get(doc, "sum"), *runs = json_object_get(sum, "runs");
+	const json_t *store = json_object_get(sum, "store");
 
-	if (!doc)
-		return demo_fail("the head does not answer");
-	json_array_foreach(json_object_get(doc, "nodes"), i, node)
-		keep_counters(c, node);
-	json_decref(doc);
-	memset(out, 0, sizeof(*out));
-	for (uint32_t k = 0; k < c->known_count; k++) {
-		const struct cluster_sums *s = &c->known[k].sums;
-
-		out->tasks += s->tasks;
-		out->local_bytes += s->local_bytes;
-		out->remote_bytes += s->remote_bytes;
-		out->spilled_bytes += s->spilled_bytes;
-		out->restored_bytes += s->restored_bytes;
+	if (!json_is_object(runs) || !json_is_object(store)) {
+		json_decref(doc);
+		return demo_fail("the head does not tell its status");
 	}
+	*out = (struct cluster_sums){
+		.tasks = number(runs, "done"),
+		.local_bytes = number(runs, "args_local_bytes"),
+		.remote_bytes = number(runs, "args_fetched_bytes"),
+		.spilled_bytes = number(store, "spilled_bytes"),
+		.restored_bytes = number(store, "restore_bytes"),
+	};
+	json_decref(doc);
 	return 0;
 }
 
@@ -357,8 +322,12 @@ static void count_event(const json_t *e, struct cluster_events *out)
 			       (unsigned long long)number(e, "lost_node"),
 			       (unsigned long long)number(e, "objects"),
 			       (unsigned long long)number(e, "tasks"), s);
-	} else if (!strcmp(kind, "node_died")) {
-		out->nodes_died++;
+	} else if (!strcmp(kind, "died")) {
+		out->died++;
+	} else if (!strcmp(kind, "scale_up")) {
+		out->started += number(e, "nodes");
+	} else if (!strcmp(kind, "drained")) {
+		out->drained++;
 	}
 }
 
@@ -402,7 +371,7 @@ int cluster_kill(struct cluster *c, enum demo_kill how, uint64_t rnd, char *what
 	pid_t pid[64], victim;
 	uint32_t n;
 
-	(void)cluster_sums(c, &sums); /* a dead node tells nothing any more */
+	(void)cluster_sums(c, &sums); /* so that the head knows the victim's counters */
 	n = how == KILL_NODE ? other_nodes(c, pid, 64) : processes("swarm-worker", c->dir, pid, 64);
 	if (!n)
 		return demo_fail("there is nothing to kill");

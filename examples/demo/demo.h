@@ -75,7 +75,7 @@ struct cluster_sums {
 int cluster_sums(struct cluster *c, struct cluster_sums *out);
 /* What the cluster wrote down since the last call. */
 struct cluster_events {
-	uint64_t lost, rerun, nodes_died;
+	uint64_t lost, rerun, died, started, drained;
 	double recovery_s; /* longest; < 0: nothing was recovered */
 };
 int cluster_events(struct cluster *c, struct cluster_events *out);
