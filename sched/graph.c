@@ -247,6 +247,17 @@ static void ready(struct swi_node *n, struct swi_task *t)
 	swi_dispatch_ready(n, t);
 }
 
+/*
+ * The user deleted an argument because the task had run; now it runs again for a result that was lost. The
+ * argument is made once more: the next look at the arguments asks for it (swi_rebuild_need()).
+ */
+static bool deleted_for_rerun(struct swi_node *n, struct swi_task *t, struct swarm_ref ref)
+{
+	const struct swi_task *maker = swi_graph_maker(n, ref.id, NULL);
+
+	return t->flags & SWI_TASK_F_RERUN && maker && maker->state != SWI_TASK_FAILED;
+}
+
 static void dep_cb(struct swi_watch *w, int status, const char *text, const struct swi_copies *copies)
 {
 	struct swi_dep *d = swi_container_of(w, struct swi_dep, watch);
@@ -256,6 +267,11 @@ static void dep_cb(struct swi_watch *w, int status, const char *text, const stru
 
 	d->open = false;
 	t->deps->open--;
+	if (status == SWARM_EDELETED && deleted_for_rerun(n, t, w->ref)) {
+		deps_free(n, t);
+		swi_list_push_back(&n->graph.restart, &t->link);
+		return;
+	}
 	if (status < 0) {
 		snprintf(msg, sizeof(msg), "argument %s failed: %s: %s", swi_oid_str(w->ref.id, id),
 			 swarm_errname(status), text && text[0] ? text : swarm_strerror(status));
@@ -276,7 +292,8 @@ static bool exists_here(struct swi_node *n, struct swi_task *t, struct swarm_ref
 
 	if (st == SWI_DIR_AVAILABLE)
 		return true;
-	if (maker && st != SWI_DIR_FAILED)
+	/* Failed for good only when its maker is; a deleted result also counts as failed there. */
+	if (maker)
 		swi_rebuild_need(n, t, maker, index);
 	return false;
 }
@@ -437,6 +454,9 @@ static bool not_its_fault(struct swi_task *t, int status)
 		return false;
 	if (status == SWARM_EDRAINING || status == SWARM_EHOMELOST)
 		return true;
+	/* An argument of a second run was deleted, or lost again, on the way to the node. */
+	if (status == SWARM_EDEPENDENCY && t->flags & SWI_TASK_F_RERUN)
+		return t->rebuilds++ < SWI_REBUILDS_MAX;
 	return (status == SWARM_EFULL || status == SWARM_EPEERLOST || status == SWARM_ENODELOST ||
 		status == SWARM_ENOROOM) &&
 	       t->rebuilds++ < SWI_REBUILDS_MAX;
