@@ -286,7 +286,7 @@ int cluster_sums(struct cluster *c, struct cluster_sums *out)
 {
 	json_t *doc = ask(c, "status", NULL, c->head);
 	const json_t *sum = json_object_get(doc, "sum"), *runs = json_object_get(sum, "runs");
-	const json_t *store = json_object_get(sum, "store");
+	const json_t *store = json_object_get(sum, "store"), *rec = json_object_get(sum, "recovery");
 
 	if (!json_is_object(runs) || !json_is_object(store)) {
 		json_decref(doc);
@@ -298,43 +298,76 @@ int cluster_sums(struct cluster *c, struct cluster_sums *out)
 		.remote_bytes = number(runs, "args_fetched_bytes"),
 		.spilled_bytes = number(store, "spilled_bytes"),
 		.restored_bytes = number(store, "restore_bytes"),
+		.lost = number(rec, "objects_lost"),
+		.recovered = number(rec, "objects_recovered"),
 	};
 	json_decref(doc);
 	return 0;
 }
 
-static void count_event(const json_t *e, struct cluster_events *out)
+struct tally { /* how often each function ran again */
+	char function[SWARM_NAME_MAX];
+	uint64_t runs;
+};
+#define TALLY_MAX 16u
+
+static void tally(struct tally *t, const char *function)
+{
+	for (uint32_t i = 0; function && i < TALLY_MAX; i++) {
+		if (t[i].runs && strcmp(t[i].function, function) != 0)
+			continue;
+		snprintf(t[i].function, sizeof(t[i].function), "%s", function);
+		t[i].runs++;
+		return;
+	}
+}
+
+static void count_event(const json_t *e, struct cluster_events *out, struct tally *again)
 {
 	const char *kind = json_string_value(json_object_get(e, "event"));
 
 	if (!kind)
 		return;
-	if (!strcmp(kind, "objects_lost")) {
-		out->lost += number(e, "objects");
-	} else if (!strcmp(kind, "rerun")) {
+	if (!strcmp(kind, "rerun")) {
 		out->rerun++;
+		tally(again, json_string_value(json_object_get(e, "function")));
 	} else if (!strcmp(kind, "recovered")) {
 		const double s = (double)number(e, "ns") / 1e9;
 
 		if (s > out->recovery_s)
 			out->recovery_s = s;
-		progress_print("  recovered from the loss of node %llu: %llu objects were lost, %llu tasks ran again, %.2f s",
-			       (unsigned long long)number(e, "lost_node"),
-			       (unsigned long long)number(e, "objects"),
-			       (unsigned long long)number(e, "tasks"), s);
 	} else if (!strcmp(kind, "died")) {
 		out->died++;
+		progress_print("  node %llu died: %s", (unsigned long long)number(e, "who"),
+			       json_string_value(json_object_get(e, "why")));
 	} else if (!strcmp(kind, "scale_up")) {
 		out->started += number(e, "nodes");
 	} else if (!strcmp(kind, "drained")) {
 		out->drained++;
+	} else if (!strcmp(kind, "object_lost")) {
+		progress_print("  lost for good: %s", json_string_value(json_object_get(e, "why")));
 	}
+}
+
+static void print_events(const struct cluster_events *e, const struct tally *again)
+{
+	char text[512] = "";
+
+	for (uint32_t i = 0; i < TALLY_MAX && again[i].runs; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%llu %s", i ? ", " : "",
+			 (unsigned long long)again[i].runs, again[i].function);
+	if (e->rerun)
+		progress_print("  what was lost was made again by running tasks: %s", text);
+	if (e->started || e->drained)
+		progress_print("  the head started %llu nodes and let %llu idle ones go",
+			       (unsigned long long)e->started, (unsigned long long)e->drained);
 }
 
 int cluster_events(struct cluster *c, struct cluster_events *out)
 {
 	char dir[PATH_MAX + 16], *text = NULL, *save = NULL;
 	const char *const args[] = {"events", dir, "--format=json", NULL};
+	struct tally again[TALLY_MAX] = {{.runs = 0}};
 
 	memset(out, 0, sizeof(*out));
 	out->recovery_s = -1;
@@ -346,11 +379,12 @@ int cluster_events(struct cluster *c, struct cluster_events *out)
 
 		if (e && json_integer_value(json_object_get(e, "seq")) >= c->events_seen) {
 			c->events_seen = json_integer_value(json_object_get(e, "seq")) + 1;
-			count_event(e, out);
+			count_event(e, out, again);
 		}
 		json_decref(e);
 	}
 	free(text);
+	print_events(out, again);
 	return 0;
 }
 

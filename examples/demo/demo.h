@@ -36,7 +36,7 @@ struct demo_report {
 	uint64_t bytes;	      /* of input */
 	char victim[64];      /* "node 3", "" = none */
 	double recovery_s;    /* from the kill until all that was there before was there again; < 0: none */
-	uint64_t lost, rerun; /* objects without a copy left; tasks run again */
+	uint64_t lost, recovered, rerun; /* objects without a copy left; made again; tasks run again */
 	uint64_t tasks, local_bytes, remote_bytes, spilled_bytes, restored_bytes;
 	uint64_t nodes_min, nodes_max;
 };
@@ -70,12 +70,12 @@ bool cluster_wait_size(struct cluster *c, int size, uint64_t limit_ns);
 int cluster_kill(struct cluster *c, enum demo_kill kill, uint64_t rnd, char *what, size_t what_len);
 /* Counters of the whole cluster since its start; those of a node that is gone stay as last seen. */
 struct cluster_sums {
-	uint64_t tasks, local_bytes, remote_bytes, spilled_bytes, restored_bytes;
+	uint64_t tasks, local_bytes, remote_bytes, spilled_bytes, restored_bytes, lost, recovered;
 };
 int cluster_sums(struct cluster *c, struct cluster_sums *out);
 /* What the cluster wrote down since the last call. */
 struct cluster_events {
-	uint64_t lost, rerun, died, started, drained;
+	uint64_t rerun, died, started, drained;
 	double recovery_s; /* longest; < 0: nothing was recovered */
 };
 int cluster_events(struct cluster *c, struct cluster_events *out);

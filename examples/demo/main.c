@@ -155,7 +155,8 @@ static int run_program(struct demo *d, struct demo_report *r,
 	r->remote_bytes = after.remote_bytes - before.remote_bytes;
 	r->spilled_bytes = after.spilled_bytes - before.spilled_bytes;
 	r->restored_bytes = after.restored_bytes - before.restored_bytes;
-	r->lost = e.lost;
+	r->lost = after.lost - before.lost;
+	r->recovered = after.recovered - before.recovered;
 	r->rerun = e.rerun;
 	if (e.recovery_s >= 0)
 		r->recovery_s = e.recovery_s;
@@ -183,6 +184,7 @@ static void print_table(const struct demo_report *w, const struct demo_report *s
 	row("tasks run", 0, (double)w->tasks, (double)s->tasks);
 	row("tasks run again after the loss", 0, (double)w->rerun, (double)s->rerun);
 	row("objects lost with the node", 0, (double)w->lost, (double)s->lost);
+	row("objects made again", 0, (double)w->recovered, (double)s->recovered);
 	row("recovery [s]", 2, w->recovery_s, s->recovery_s);
 	row("arguments read locally [MB]", 0, (double)w->local_bytes / 1e6, (double)s->local_bytes / 1e6);
 	row("arguments read remotely [MB]", 0, (double)w->remote_bytes / 1e6,
@@ -194,10 +196,11 @@ static void print_table(const struct demo_report *w, const struct demo_report *s
 
 static json_t *report_json(const struct demo_report *r)
 {
-	return json_pack("{s:s,s:b,s:f,s:I,s:I,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "name", r->name,
+	return json_pack("{s:s,s:b,s:f,s:I,s:I,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "name", r->name,
 			 "exact", r->exact ? 1 : 0, "seconds", r->seconds, "items", (json_int_t)r->items,
 			 "input_bytes", (json_int_t)r->bytes, "killed", r->victim, "recovery_s", r->recovery_s,
-			 "objects_lost", (json_int_t)r->lost, "tasks_rerun", (json_int_t)r->rerun, "tasks",
+			 "objects_lost", (json_int_t)r->lost, "objects_recovered",
+			 (json_int_t)r->recovered, "tasks_rerun", (json_int_t)r->rerun, "tasks",
 			 (json_int_t)r->tasks, "local_bytes", (json_int_t)r->local_bytes, "remote_bytes",
 			 (json_int_t)r->remote_bytes, "spilled_bytes", (json_int_t)r->spilled_bytes,
 			 "restored_bytes", (json_int_t)r->restored_bytes, "nodes_min",
