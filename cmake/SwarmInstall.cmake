@@ -49,8 +49,12 @@ function(swarm_layer layer)
 	set(map ${PROJECT_SOURCE_DIR}/cmake/maps/swarm_${layer}.map)
 	target_link_options(swarm_${layer} PRIVATE -Wl,--version-script=${map}
 		-Wl,-Bsymbolic-functions -Wl,--as-needed -Wl,-z,relro,-z,now)
+	if(NOT SWARM_SANITIZE)
+		target_link_options(swarm_${layer} PRIVATE -Wl,-z,defs)
+	endif()
 	set_target_properties(swarm_${layer} PROPERTIES EXPORT_NAME ${layer} LINKER_LANGUAGE C
-		VERSION ${PROJECT_VERSION} SOVERSION 0 LINK_DEPENDS ${map})
+		VERSION ${PROJECT_VERSION} SOVERSION 0 LINK_DEPENDS ${map}
+		INSTALL_RPATH "$ORIGIN")  # the libraries below it lie beside it
 
 	add_library(swarm_${layer}_static STATIC ${objects})
 	add_library(swarm::${layer}_static ALIAS swarm_${layer}_static)
@@ -93,8 +97,8 @@ endif()
 swarm_layer(transport SUMMARY "Swarm: versions, errors, transports"
 	LIBS ${transport_libs} PC ${transport_pc})
 swarm_layer(store NEEDS transport SUMMARY "Swarm: the object store" ALSO swarm_spill_obj
-	LIBS PkgConfig::URING PkgConfig::ISAL PkgConfig::XXHASH PkgConfig::JANSSON
-	PC uring isal xxhash jansson)
+	LIBS PkgConfig::URING PkgConfig::ISAL PkgConfig::XXHASH PkgConfig::JANSSON PkgConfig::SODIUM
+	PC uring isal xxhash jansson sodium)
 swarm_layer(sched NEEDS store SUMMARY "Swarm: tasks on a cluster"
 	LIBS PkgConfig::JANSSON PkgConfig::XXHASH PC jansson xxhash)
 

@@ -351,13 +351,14 @@ static void count_event(const json_t *e, struct cluster_events *out, struct tall
 
 static void print_events(const struct cluster_events *e, const struct tally *again)
 {
-	char text[512] = "";
-
-	for (uint32_t i = 0; i < TALLY_MAX && again[i].runs; i++)
-		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%llu %s", i ? ", " : "",
-			 (unsigned long long)again[i].runs, again[i].function);
-	if (e->rerun)
-		progress_print("  what was lost was made again by running tasks: %s", text);
+	if (e->rerun) {
+		progress_break();
+		fputs("  what was lost was made again by running tasks:", stderr);
+		for (uint32_t i = 0; i < TALLY_MAX && again[i].runs; i++)
+			fprintf(stderr, "%s %llu %s", i ? "," : "", (unsigned long long)again[i].runs,
+				again[i].function);
+		fputc('\n', stderr);
+	}
 	if (e->started || e->drained)
 		progress_print("  the head started %llu nodes and let %llu idle ones go",
 			       (unsigned long long)e->started, (unsigned long long)e->drained);
