@@ -28,3 +28,13 @@ macro(swarm_optional name modules)
 endmacro()
 swarm_optional(VERBS "libibverbs;librdmacm")
 swarm_optional(OFI "libfabric")
+
+# XXH3 by the widest vectors of the processor, chosen at run time, where the library has that.
+include(CheckCSourceCompiles)
+set(CMAKE_REQUIRED_LIBRARIES PkgConfig::XXHASH)
+check_c_source_compiles("#include <xxh_x86dispatch.h>
+int main(void) { return (int)XXH3_64bits_dispatch(\"\", 0); }" SWARM_HAVE_XXH_DISPATCH)
+unset(CMAKE_REQUIRED_LIBRARIES)
+if(SWARM_HAVE_XXH_DISPATCH)
+	target_compile_definitions(swarm_flags INTERFACE SWI_XXH_DISPATCH)
+endif()

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* digest.c - see digest.h. */
-#include <xxhash.h>
+#include "transport/base/xxh.h"
 
 #include "store/snode_internal.h"
 

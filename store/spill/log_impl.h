@@ -101,7 +101,7 @@ struct swi_batch { /* one staging buffer of small records */
 };
 
 struct swi_spill_read {
-	struct swi_list link; /* sp->reads_waiting while there is no buffer */
+	struct swi_list link; /* sp->reads_waiting while there is no buffer; sp->arrived */
 	struct swi_dio dio;
 	struct swi_spill *sp;
 	struct swi_spill_obj *obj; /* NULL when it was forgotten meanwhile */
@@ -112,6 +112,7 @@ struct swi_spill_read {
 	char *buf;	     /* small: in the read area */
 	uint32_t pages;	     /* of the read area */
 	bool retried;
+	int status; /* once it has arrived */
 };
 
 struct spill_disk {
@@ -151,6 +152,7 @@ struct swi_spill {
 	struct swi_batch batch[SPILL_BATCHES_MAX];
 	uint32_t batches_busy;
 	struct swi_list reads_waiting;
+	struct swi_list arrived; /* reads to be verified */
 	uint64_t area_used[SPILL_PAGES_MAX / 64];
 	uint32_t area_hint;
 
@@ -216,6 +218,7 @@ void swi_log_fail_waiting(struct swi_spill *sp, int status);
 
 /* restore.c */
 void swi_log_read_pump(struct swi_spill *sp);
+void swi_log_verify(struct swi_spill *sp, uint64_t bytes); /* so many bytes of what has arrived */
 
 /* recover.c */
 int swi_log_recover(struct swi_spill *sp, char *why, size_t why_len);

@@ -140,9 +140,27 @@ static void read_done(struct swi_dio *dio)
 		dio->off += dio->len;
 		read_step(sp, r);
 	} else {
-		read_over(sp, r, dio->status);
+		r->status = dio->status;
+		seg->busy++; /* until it is verified */
+		swi_list_push_back(&sp->arrived, &r->link);
 	}
 	swi_log_dio_end(seg);
+}
+
+/* In portions: while one object is being digested the disk should have the next ones to do. */
+void swi_log_verify(struct swi_spill *sp, uint64_t bytes)
+{
+	uint64_t done = 0;
+
+	while (done < bytes && !swi_list_empty(&sp->arrived)) {
+		struct swi_spill_read *r = swi_list_first(&sp->arrived, struct swi_spill_read, link);
+		struct swi_seg *seg = r->seg;
+
+		swi_list_del(&r->link);
+		done += swi_extent_bytes(r->head.len);
+		read_over(sp, r, r->status);
+		swi_log_dio_end(seg);
+	}
 }
 
 /* The part that begins at dio->off. */

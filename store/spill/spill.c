@@ -8,6 +8,8 @@
  */
 #include "store/spill/log_impl.h"
 
+#define VERIFY_A_TURN MIB(1)
+
 /* ---- the index ---- */
 struct swi_spill_obj *swi_log_lookup(struct swi_spill *sp, const uint64_t oid[2])
 {
@@ -146,6 +148,7 @@ int swi_spill_progress(struct swi_spill *sp)
 	}
 	swi_log_pump(sp, false);
 	n = poll_disks(sp);
+	swi_log_verify(sp, VERIFY_A_TURN);
 	swi_log_pump(sp, false);
 	swi_log_read_pump(sp);
 	swi_log_compact(sp);
@@ -164,7 +167,7 @@ static bool work_now(const struct swi_spill *sp)
 	const bool compacting = sp->victim ? sp->gaps || !sp->move_count
 					   : !swi_list_empty(&sp->victims);
 
-	return compacting || !swi_list_empty(&sp->done) || sp->dirty ||
+	return compacting || !swi_list_empty(&sp->done) || !swi_list_empty(&sp->arrived) || sp->dirty ||
 	       (!sp->batches_busy && (sp->filling || !swi_list_empty(&sp->small)));
 }
 
@@ -327,7 +330,7 @@ static int opts_check(const struct swi_spill_opts *o, char *why, size_t why_len)
 static void lists_init(struct swi_spill *sp)
 {
 	struct swi_list *const all[] = {&sp->segs,	    &sp->done,	    &sp->small,
-					&sp->batches,	    &sp->victims,   &sp->reads_waiting};
+					&sp->batches,	    &sp->victims,   &sp->reads_waiting, &sp->arrived};
 
 	for (size_t i = 0; i < SWI_ARRAY_LEN(all); i++)
 		swi_list_init(all[i]);
@@ -401,7 +404,9 @@ static void close_down(struct swi_spill *sp)
 		if (!sp->inflight)
 			break;
 		swi_log_drain(sp);
+		swi_log_verify(sp, UINT64_MAX);
 	}
+	swi_log_verify(sp, UINT64_MAX);
 	swi_log_fail_waiting(sp, -ECANCELED);
 	for (uint32_t i = 0; i < sp->opts.disk_count; i++)
 		if (sp->disks[i].open)
