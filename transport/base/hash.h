@@ -14,8 +14,5 @@
 #define HASH_FUNCTION(keyptr, keylen, hashv) ((hashv) = (unsigned int)XXH3_64bits(keyptr, keylen))
 #endif
 #include <uthash.h>
-/* Short chains: an element of a chain is a cache miss, a bucket is 16 bytes. */
-#undef HASH_BKT_CAPACITY_THRESH
-#define HASH_BKT_CAPACITY_THRESH 2U
 
 #endif

@@ -233,6 +233,7 @@ static void set_flag(struct swi_spill_io *io)
 static int run(struct rig *r, void *extent, uint64_t n, uint64_t version, uint64_t len,
 	       void (*op)(struct swi_spill *sp, struct swi_spill_io *io))
 {
+	uint32_t turns = 0;
 	bool over = false;
 	struct swi_spill_io io = {.id = rig_id(n, version), .extent = extent,
 				  .extent_bytes = swi_extent_bytes(len), .cb = set_flag,
@@ -240,8 +241,8 @@ static int run(struct rig *r, void *extent, uint64_t n, uint64_t version, uint64
 
 	op(r->sp, &io);
 	assert_false(over);
-	for (int i = 0; !over; i++) {
-		assert_true(i < 100000);
+	while (!over) {
+		assert_true(turns++ < 100000);
 		rig_step(r);
 	}
 	return io.status;
