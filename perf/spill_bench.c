@@ -5,8 +5,9 @@
  */
 #include <getopt.h>
 #include <poll.h>
+#include <spawn.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -236,6 +237,28 @@ double bench_all(struct bench *b, void (*op)(struct swi_spill *sp, struct swi_sp
 	return b->error ? -1 : bytes / wall;
 }
 
+extern char **environ;
+
+/* Bytes a second of one job, from the report in @path, which is removed. */
+static double run_fio(char *const *argv, const char *path, const char *side)
+{
+	json_t *root = NULL, *job;
+	double bw = -1;
+	int status = -1;
+	pid_t pid;
+
+	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ))
+		return -1;
+	if (waitpid(pid, &status, 0) == pid && status == 0)
+		root = json_load_file(path, JSON_DISABLE_EOF_CHECK, NULL);
+	(void)unlink(path);
+	job = json_array_get(json_object_get(root, "jobs"), 0);
+	if (job)
+		bw = json_number_value(json_object_get(json_object_get(job, side), "bw_bytes"));
+	json_decref(root);
+	return bw > 0 ? bw : -1;
+}
+
 double bench_fio(const struct bench_opts *o, const char *rw, char *out_name, size_t name_len)
 {
 	const bool small = o->size < SWI_LARGE_MIN, random = !strcmp(rw, "randread");
@@ -243,27 +266,20 @@ double bench_fio(const struct bench_opts *o, const char *rw, char *out_name, siz
 	const uint64_t bs = !small ? o->size : random ? swi_align_up(o->size, SWI_PAGE) : SMALL_BLOCK;
 	const uint64_t total = swi_align_up(o->size * o->count, SMALL_BLOCK);
 	const uint32_t depth = !small ? o->depth : random ? 64 : 16;
-	json_t *root, *job;
-	double bw = -1;
-	char cmd[1024];
-	FILE *f;
+	char file[600], block[64], size[64], iodepth[64], mode[64], out[600];
+	char *const argv[] = {"fio", "--name=swarm", file, mode, block, size, iodepth, "--direct=1",
+			      "--ioengine=io_uring", "--fixedbufs=1", "--registerfiles=1",
+			      "--output-format=json", out, NULL};
 
 	snprintf(out_name, name_len, "fio %s bs=%lluk iodepth=%u io_uring direct", rw,
 		 (unsigned long long)(bs >> 10), depth);
-	snprintf(cmd, sizeof(cmd),
-		 "fio --name=swarm --filename='%s/swarm-fio.tmp' --rw=%s --bs=%llu --size=%llu "
-		 "--iodepth=%u --direct=1 --ioengine=io_uring --fixedbufs=1 --registerfiles=1 "
-		 "--output-format=json 2>/dev/null",
-		 o->dir, rw, (unsigned long long)bs, (unsigned long long)total, depth);
-	f = popen(cmd, "r");
-	if (!f)
-		return -1;
-	root = json_loadf(f, JSON_DISABLE_EOF_CHECK, NULL);
-	job = json_array_get(json_object_get(root, "jobs"), 0);
-	if (pclose(f) == 0 && job)
-		bw = json_number_value(json_object_get(json_object_get(job, strstr(rw, "read") ? "read" : "write"), "bw_bytes"));
-	json_decref(root);
-	return bw > 0 ? bw : -1;
+	snprintf(file, sizeof(file), "--filename=%s/swarm-fio.tmp", o->dir);
+	snprintf(mode, sizeof(mode), "--rw=%s", rw);
+	snprintf(block, sizeof(block), "--bs=%llu", (unsigned long long)bs);
+	snprintf(size, sizeof(size), "--size=%llu", (unsigned long long)total);
+	snprintf(iodepth, sizeof(iodepth), "--iodepth=%u", depth);
+	snprintf(out, sizeof(out), "--output=%s/swarm-fio.json", o->dir);
+	return run_fio(argv, out + strlen("--output="), strstr(rw, "read") ? "read" : "write");
 }
 
 /* ---- output ---- */
