@@ -48,6 +48,7 @@ static void usage(const char *program, const char *what)
 	       "  -t, --tx-depth=N   objects in flight (16; 4 from 16m on; 4096 below 64k)\n"
 	       "  -r, --runs=N       runs, of which the median counts (5)\n"
 	       "      --dir=FOLDER   where to write (.)\n"
+	       "      --huge         objects in huge pages\n"
 	       "      --output=text|csv|json\n",
 	       program, what);
 }
@@ -66,6 +67,8 @@ static void parse_one(struct bench_opts *o, int c, const char *what)
 		o->dir = optarg;
 	else if (c == 'o')
 		o->output = optarg;
+	else if (c == 'H')
+		o->huge = true;
 	else {
 		usage(o->program, what);
 		exit(c == 'h' ? 0 : 2);
@@ -77,7 +80,7 @@ void bench_parse(int argc, char **argv, const char *program, const char *what, s
 	static const struct option longs[] = {
 		{"size", 1, NULL, 's'}, {"iters", 1, NULL, 'n'}, {"tx-depth", 1, NULL, 't'},
 		{"runs", 1, NULL, 'r'}, {"dir", 1, NULL, 'd'},	 {"output", 1, NULL, 'o'},
-		{"help", 0, NULL, 'h'}, {NULL, 0, NULL, 0},
+		{"huge", 0, NULL, 'H'}, {"help", 0, NULL, 'h'}, {NULL, 0, NULL, 0},
 	};
 	int c;
 
@@ -116,6 +119,19 @@ static void fill_slot(struct bench *b, char *p)
 	atomic_init(&h->digest, XXH3_64bits(p + sizeof(*h), len));
 }
 
+/* Shared small pages as a node's arena by default; or private huge ones, as where it has huge pages. */
+static char *make_arena(const struct bench_opts *o, uint64_t bytes)
+{
+	const int kind = o->huge ? MAP_PRIVATE : MAP_SHARED | MAP_POPULATE;
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, kind | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	if (o->huge)
+		(void)madvise(p, bytes, MADV_HUGEPAGE);
+	return p;
+}
+
 int bench_open(struct bench *b, const struct bench_opts *o)
 {
 	const struct swi_disk_uring_opts dopts = {.path = o->dir, .depth = 64};
@@ -129,10 +145,8 @@ int bench_open(struct bench *b, const struct bench_opts *o)
 	swi_log_init(&b->log, o->program);
 	b->slot_bytes = swi_align_up(o->size, SWI_PAGE);
 	bytes = b->slot_bytes * o->depth + STAGING;
-	b->arena = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (b->arena == MAP_FAILED) {
-		b->arena = NULL;
+	b->arena = make_arena(o, bytes);
+	if (!b->arena) {
 		fprintf(stderr, "%s: out of memory\n", o->program);
 		return -ENOMEM;
 	}
@@ -308,8 +322,8 @@ static void print_json(const struct bench_opts *o, const struct bench_result *re
 	const struct spread bw = spread_of(res->swarm, o->runs), base = spread_of(res->fio, o->runs);
 	const struct spread cpu = spread_of(res->cpu_seconds_per_gb, o->runs);
 	json_t *root = json_pack(
-		"{s:i, s:s, s:s, s:I, s:I, s:i, s:i, s:f, s:f, s:f, s:f}", "schema", 1, "program",
-		o->program, "op", op, "size_bytes", (json_int_t)o->size, "objects",
+		"{s:i, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:f, s:f, s:f, s:f}", "schema", 1, "program",
+		o->program, "op", op, "huge_pages", (int)o->huge, "size_bytes", (json_int_t)o->size, "objects",
 		(json_int_t)o->count, "depth", (int)o->depth, "runs", (int)o->runs, "bw_bytes_per_s",
 		bw.median, "bw_bytes_per_s.min", bw.min, "bw_bytes_per_s.max", bw.max,
 		"cpu_seconds_per_gb", cpu.median);

@@ -18,6 +18,7 @@ struct bench_opts {
 	uint32_t depth, runs;
 	const char *dir;
 	const char *output; /* "text", "csv", "json" */
+	bool huge;	    /* the objects lie in huge pages */
 };
 
 struct bench_result {
