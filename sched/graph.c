@@ -39,6 +39,21 @@ static void deps_free(struct swi_node *n, struct swi_task *t)
 	t->deps = NULL;
 }
 
+static bool any_gone(const struct swi_task *t)
+{
+	return t->gone || t->gone_more;
+}
+
+static void set_gone(struct swi_task *t, uint32_t i)
+{
+	if (i >= 64 && !t->gone_more)
+		t->gone_more = calloc((t->returns + 63u) / 64u, sizeof(*t->gone_more));
+	if (i < 64)
+		t->gone |= 1ull << i;
+	else if (t->gone_more) /* without memory for the mark it merely stays */
+		t->gone_more[i / 64 - 1] |= 1ull << i % 64;
+}
+
 static bool finished(uint8_t state)
 {
 	return state == SWI_TASK_DONE || state == SWI_TASK_FAILED;
@@ -54,11 +69,41 @@ static void active_down(struct swi_node *n, struct swi_task *maker)
 {
 	if (--maker->active)
 		return;
-	/* Deleted results that were made again for dependents go once more. */
-	for (uint32_t i = 0; maker->gone && i < maker->returns; i++)
+	/* Results deleted meanwhile, or deleted before and made again for dependents. */
+	for (uint32_t i = 0; any_gone(maker) && i < maker->returns; i++)
 		if (swi_task_result_gone(maker, i))
 			swi_delete(n->sn, (struct swarm_ref){swi_result_id(maker->id, i),
 							     swi_task_spec(maker).home, 0});
+}
+
+/* The same for objects that no task makes: counted for as long as somebody needs them. */
+static void put_needed(struct swi_node *n, struct swarm_ref ref, bool up)
+{
+	const struct swi_idslot *s = swi_idmap_get(&n->graph.puts, ref.id);
+	const uint32_t now = (s ? s->aux : 0) + (up ? 1u : 0xffffffffu);
+	const bool deleted = s && s->val;
+
+	if (!s && !up)
+		return; /* no memory when it began */
+	if (now) {
+		(void)swi_idmap_set(&n->graph.puts, ref.id, s ? s->val : NULL, now);
+		return;
+	}
+	swi_idmap_del(&n->graph.puts, ref.id);
+	if (deleted)
+		swi_delete(n->sn, ref);
+}
+
+static void puts_needed(struct swi_node *n, struct swi_task *t, bool up)
+{
+	const struct swi_spec s = swi_task_spec(t);
+	struct swi_spec_arg a;
+	uint32_t pos = 0;
+
+	while (s.ref_count && swi_spec_next_arg(&s, &pos, &a))
+		if (a.is_ref && a.ref.home == swi_snode_number(n->sn) &&
+		    (!up || !swi_graph_maker(n, a.ref.id, NULL)))
+			put_needed(n, a.ref, up);
 }
 
 void swi_task_move(struct swi_node *n, struct swi_task *t, enum swi_task_ev ev)
@@ -71,10 +116,14 @@ void swi_task_move(struct swi_node *n, struct swi_task *t, enum swi_task_ev ev)
 	t->state = next - 1;
 	n->graph.count[t->state]++;
 	swi_list_del(&t->link);
-	if (was_finished && !finished(t->state))
+	if (was_finished && !finished(t->state)) {
 		swi_lineage_each_maker(n, t, active_up);
-	if (!was_finished && finished(t->state))
+		puts_needed(n, t, true);
+	}
+	if (!was_finished && finished(t->state)) {
 		swi_lineage_each_maker(n, t, active_down);
+		puts_needed(n, t, false);
+	}
 }
 
 struct swi_spec swi_task_spec(const struct swi_task *t)
@@ -103,7 +152,9 @@ struct swi_task *swi_graph_maker(struct swi_node *n, struct swarm_oid result, ui
 
 bool swi_task_result_gone(const struct swi_task *t, uint32_t i)
 {
-	return t->gone >> swi_min_u64(i, 63) & 1;
+	if (i < 64)
+		return t->gone >> i & 1;
+	return t->gone_more && (t->gone_more[i / 64 - 1] >> i % 64 & 1);
 }
 
 uint64_t swi_graph_open(const struct swi_node *n)
@@ -119,6 +170,7 @@ static void task_free(struct swi_node *n, struct swi_task *t)
 {
 	deps_free(n, t);
 	swi_list_del(&t->link);
+	free(t->gone_more);
 	free(t->spec);
 	free(t);
 }
@@ -189,9 +241,11 @@ static void expect_results(struct swi_node *n, struct swi_task *t)
 static void resubmitted(struct swi_node *n, struct swi_task *t)
 {
 	n->st.duplicates++;
-	if (!t->gone)
+	if (!any_gone(t))
 		return;
 	t->gone = 0;
+	free(t->gone_more);
+	t->gone_more = NULL;
 	t->live = t->returns;
 	if (t->state == SWI_TASK_DONE) {
 		swi_lineage_reopened(n, t);
@@ -533,18 +587,24 @@ void swi_graph_cancel(struct swi_node *n, struct swarm_oid result, bool force)
 	swi_graph_fail(n, t, SWARM_ECANCELED, "cancelled before it began");
 }
 
-void swi_graph_deleted(struct swi_node *n, struct swarm_oid result)
+bool swi_graph_delete(struct swi_node *n, struct swarm_oid id)
 {
 	uint32_t index = 0;
-	struct swi_task *t = swi_graph_maker(n, result, &index);
+	struct swi_task *t = swi_graph_maker(n, id, &index);
+	const struct swi_idslot *put = t ? NULL : swi_idmap_get(&n->graph.puts, id);
+	bool kept;
 
-	if (!t || swi_task_result_gone(t, index))
-		return;
-	if (index < 63) { /* results beyond share a bit: they keep their lineage until the record goes */
-		t->gone |= 1ull << index;
+	if (put)
+		(void)swi_idmap_set(&n->graph.puts, id, n, put->aux);
+	if (!t)
+		return put != NULL;
+	kept = t->active > 0;
+	if (!swi_task_result_gone(t, index)) {
+		set_gone(t, index);
 		t->live--;
+		swi_lineage_unref(n, t);
 	}
-	swi_lineage_unref(n, t);
+	return kept;
 }
 
 int swi_graph_step(struct swi_node *n)
@@ -575,4 +635,5 @@ void swi_graph_fini(struct swi_node *n)
 			task_free(n, g->tasks.slot[i].val);
 	swi_idmap_fini(&g->tasks);
 	swi_idmap_fini(&g->results);
+	swi_idmap_fini(&g->puts);
 }

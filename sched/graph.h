@@ -90,11 +90,13 @@ struct swi_task {
 	struct swi_shape *shape;
 	struct swi_recovery *recovery;
 	uint64_t since_ns; /* READY or PLACED since */
-	uint64_t gone;	   /* bit i: result i was deleted; results from 63 on share the last bit */
+	uint64_t gone;	   /* bit i: result i was deleted */
+	uint64_t *gone_more; /* of results from 64 on; NULL until one of them is deleted */
 };
 
 struct swi_graph {
 	struct swi_idmap tasks, results; /* id -> struct swi_task; results: aux = index */
+	struct swi_idmap puts;		 /* objects that no task makes and unfinished tasks need: aux = how many; val: deleted by the user meanwhile */
 	struct swi_list restart;	 /* WAITING, to be taken up by the next step */
 	uint64_t count[SWI_TASK_STATE_COUNT];
 };
@@ -117,7 +119,11 @@ void swi_graph_again(struct swi_node *n, struct swi_task *t); /* PLACED -> WAITI
 void swi_graph_rerun(struct swi_node *n, struct swi_task *t); /* DONE -> WAITING */
 void swi_graph_fail(struct swi_node *n, struct swi_task *t, int code, const char *text);
 void swi_graph_cancel(struct swi_node *n, struct swarm_oid result, bool force);
-void swi_graph_deleted(struct swi_node *n, struct swarm_oid result);
+/*
+ * A user deletes an object homed here. true: unfinished tasks still need it, it goes when the last of
+ * them has ended (and again after each time it was made anew for a re-run).
+ */
+bool swi_graph_delete(struct swi_node *n, struct swarm_oid id);
 /* Takes the record of a finished task out for good. */
 void swi_graph_drop(struct swi_node *n, struct swi_task *t);
 int swi_graph_step(struct swi_node *n);

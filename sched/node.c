@@ -240,9 +240,9 @@ static int obj_lost(void *ctx, struct swarm_oid id, bool made, char *why, size_t
 	return swi_rebuild_lost(ctx, id, made, why, why_len);
 }
 
-static void obj_deleted(void *ctx, struct swarm_oid id)
+static bool obj_keep(void *ctx, struct swarm_oid id)
 {
-	swi_graph_deleted(ctx, id);
+	return swi_graph_delete(ctx, id);
 }
 
 static char *status(void *ctx, const char *what)
@@ -287,7 +287,7 @@ static void hooks_set(struct swi_node *n)
 	    .peer_down = peer_down,
 	    .peer_msg = peer_msg,
 	    .obj_lost = obj_lost,
-	    .obj_deleted = obj_deleted,
+	    .obj_keep = obj_keep,
 	    .status = status,
 	};
 

@@ -17,7 +17,6 @@ void swi_dir_init(struct swi_snode *sn)
 {
 	swi_list_init(&sn->dir.dirty);
 	swi_list_init(&sn->dir.fresh);
-	swi_list_init(&sn->dir.untold);
 }
 
 /* ---- records ---- */
@@ -166,7 +165,6 @@ bool swi_dir_is_deleted(struct swi_snode *sn, struct swarm_oid id)
 static void deleted_free(struct swi_snode *sn, struct swi_deleted *d)
 {
 	HASH_DELETE(hh, sn->dir.deleted, d);
-	swi_list_del(&d->untold);
 	free(d);
 }
 
@@ -187,8 +185,6 @@ void swi_deleted_add(struct swi_snode *sn, struct swarm_oid id)
 	if (!d)
 		return;
 	d->id = id;
-	swi_list_init(&d->untold);
-	swi_list_push_back(&sn->dir.untold, &d->untold);
 	HASH_ADD(hh, sn->dir.deleted, id, sizeof(d->id), d);
 	if (HASH_COUNT(sn->dir.deleted) > SWI_DELETED_MAX)
 		deleted_free(sn, sn->dir.deleted); /* the hash is in order of insertion */
@@ -438,14 +434,6 @@ int swi_dir_step(struct swi_snode *sn)
 		swi_list_del(&rec->link);
 		rec->dirty = false;
 		settle(sn, rec);
-	}
-	for (; !swi_list_empty(&sn->dir.untold); n++) {
-		struct swi_deleted *d =
-		    swi_list_first(&sn->dir.untold, struct swi_deleted, untold);
-
-		swi_list_del(&d->untold);
-		if (sn->hooks.obj_deleted)
-			sn->hooks.obj_deleted(sn->hooks.ctx, d->id);
 	}
 	return n;
 }

@@ -50,7 +50,6 @@ struct swi_rec {
 
 struct swi_deleted {
 	struct swarm_oid id;
-	struct swi_list untold; /* dir.untold: hooks.obj_deleted is still to be called */
 	UT_hash_handle hh;
 };
 #define SWI_DELETED_MAX 65536u
@@ -60,7 +59,6 @@ struct swi_dir {
 	struct swi_list dirty;	 /* struct swi_rec */
 	struct swi_list fresh;	 /* struct swi_watch, not looked at yet */
 	struct swi_deleted *deleted; /* in order of deletion: the hash is the queue */
-	struct swi_list untold;	     /* struct swi_deleted */
 	bool moved; /* membership changed: every home is found anew */
 };
 

@@ -311,10 +311,13 @@ void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
 
 void swi_dir_delete_here(struct swi_snode *sn, struct swarm_ref ref)
 {
-	struct swi_rec *rec = swi_rec_get(sn, ref);
+	struct swi_rec *rec;
 	uint8_t buf[32];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
+	if (sn->hooks.obj_keep && sn->hooks.obj_keep(sn->hooks.ctx, ref.id))
+		return;
+	rec = swi_rec_get(sn, ref);
 	swi_wr_ref(&w, ref);
 	for (uint32_t i = 0; i < rec->count; i++) {
 		struct swi_peer *p = swi_peer_find(sn, rec->copies[i].node);
@@ -343,10 +346,11 @@ void swi_delete(struct swi_snode *sn, struct swarm_ref ref)
 		swi_dir_delete_here(sn, ref);
 		return;
 	}
-	swi_dir_drop_local(sn, ref.id);
-	if (!p)
-		return; /* no home, no record: what is left goes with its nodes */
-	swi_wr_ref(&w, ref);
+	if (!p) { /* no home, no record: what is left elsewhere goes with its nodes */
+		swi_dir_drop_local(sn, ref.id);
+		return;
+	}
+	swi_wr_ref(&w, ref); /* the home sends a DROP to every copy, ours too */
 	(void)swi_peer_send(sn, p, SWI_S_DELETE, buf, w.len);
 }
 

@@ -152,6 +152,7 @@ void swi_snode_destroy(struct swi_snode *sn)
 void swi_snode_set_hooks(struct swi_snode *sn, const struct swi_snode_hooks *hooks)
 {
 	sn->hooks = *hooks;
+	atomic_store(&sn->shm->keeps, hooks->obj_keep != NULL);
 }
 
 void swi_snode_set_number(struct swi_snode *sn, uint32_t node)
@@ -241,7 +242,7 @@ int swi_snode_step(struct swi_snode *sn)
 static bool busy(const struct swi_snode *sn)
 {
 	return !swi_list_empty(&sn->digests) || !swi_list_empty(&sn->dir.dirty) ||
-	       !swi_list_empty(&sn->dir.fresh) || !swi_list_empty(&sn->dir.untold) ||
+	       !swi_list_empty(&sn->dir.fresh) ||
 	       !swi_list_empty(&sn->fetches.fresh) || sn->announce.running || sn->dir.moved;
 }
 

@@ -64,7 +64,11 @@ struct swi_snode_hooks {
 	 * negative code with @why filled: the object then fails with it.
 	 */
 	int (*obj_lost)(void *ctx, struct swarm_oid id, bool made, char *why, size_t why_len);
-	void (*obj_deleted)(void *ctx, struct swarm_oid id); /* home record of ours was deleted by a user */
+	/*
+	 * A user deletes an object homed here. true: something that was asked for before still needs it;
+	 * the layer above calls swi_delete() again when that is over.
+	 */
+	bool (*obj_keep)(void *ctx, struct swarm_oid id);
 	/* JSON for SWI_L_STATUS when @what is not the store's ("store"): malloc'd text or NULL. */
 	char *(*status)(void *ctx, const char *what);
 };

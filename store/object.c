@@ -338,10 +338,11 @@ int swi_lc_delete(struct swi_lc *lc, struct swarm_ref ref)
 	_Atomic uint64_t *intent = take_intent(lc);
 
 	/*
-	 * It vanishes here at once. Should we die before the node is told, the intent leads it to the slot.
+	 * It vanishes here at once, unless tasks may still need it (keeps). Should we die before the node is told, the intent leads it to the slot.
 	 * The header is read without a pin: if it was reused meanwhile, the slot has changed and kill fails.
 	 */
-	if (swi_index_find(&lc->index, swi_index_key(ref.id), &hit)) {
+	if (!atomic_load_explicit(&lc->index.head->keeps, memory_order_relaxed) &&
+	    swi_index_find(&lc->index, swi_index_key(ref.id), &hit)) {
 		const uint64_t offset = swi_slot_offset(hit.word);
 		const struct swi_object_head *h = head_at(lc, offset);
 
