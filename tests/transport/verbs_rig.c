@@ -68,7 +68,7 @@ static int side_open(struct rig_side *s, const char *bind)
 	int err = swi_verbs_ops.open(&args, &s->be, why, sizeof(why));
 
 	if (err)
-		printf("skipped: %s (%s)\n", why, swarm_errname(err));
+		printf("refused: %s (%s)\n", why, swarm_errname(err));
 	return err == SWARM_ENOTRANSPORT ? RIG_SKIP : err;
 }
 

@@ -23,14 +23,14 @@
 
 #include "transport/ops.h"
 
-#define VERBS_READ_DEPTH                                                                           \
-	64u /* reads of one endpoint that are with the card; more wait in a list                   \
-	     */
+/* Reads of one endpoint that are with the card: so many, and (but for the first) so many bytes. */
+#define VERBS_READ_DEPTH 64u
+#define VERBS_READ_BYTES MIB(4)
 #define VERBS_EP_CQES    (SWI_BE_RECV_DEPTH + SWI_BE_SEND_DEPTH + VERBS_READ_DEPTH)
 #define VERBS_CQ_FIRST   (16u * VERBS_EP_CQES)
 #define VERBS_INLINE_MAX 256u
 #define VERBS_MAX_EPS    4096u
-#define VERBS_MAX_READ   MIB(16) /* one larger read would hold up the others of its queue pair */
+#define VERBS_MAX_READ   MIB(1)
 #define VERBS_POLL_BATCH 16
 #define VERBS_RESOLVE_MS 2000
 #define VERBS_FLUSH_NS   (2 * NS_PER_S)
@@ -94,6 +94,7 @@ struct swi_be_ep {
 	uint64_t read_free;
 	uint32_t read_depth; /* how many of the read slots are used: what was negotiated */
 	uint32_t reads_posted;
+	uint64_t read_bytes; /* of the posted ones */
 	struct swi_be_read *reads[VERBS_READ_DEPTH];
 	struct swi_list reads_waiting;
 };

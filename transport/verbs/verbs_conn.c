@@ -23,7 +23,8 @@ int swi_verbs_parse(const char *addr, bool passive, struct sockaddr_storage *out
 	int err;
 
 	if (!colon || colon == addr || !colon[1] || (size_t)(colon - addr) >= sizeof(host) ||
-	    strspn(colon + 1, "0123456789") != strlen(colon + 1) || strtoul(colon + 1, NULL, 10) > UINT16_MAX)
+	    strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+	    strtoul(colon + 1, NULL, 10) > UINT16_MAX)
 		return -EINVAL;
 	len = (size_t)(colon - addr);
 	memcpy(host, addr, len);

@@ -2,9 +2,11 @@
 /*
  * verbs_rma.c - registered memory and READs.
  *
- * At most read_depth READs (what both cards agreed on) are with the card, the others wait in a
- * list: a message then never stands behind READs that the card may not start yet. Every READ is
- * signalled; its struct is found by its slot. Owner thread only.
+ * At most read_depth READs (what both cards agreed on) and VERBS_READ_BYTES are with the card, the
+ * others wait in a list. A card answers in order, so a message, a ping's answer too, stands behind
+ * every READ that was posted before it: on a slow wire an unbounded heap of them would look like
+ * silence. 4 MiB are many times what a fast wire holds. Every READ is signalled; its struct is
+ * found by its slot. Owner thread only.
  */
 #include "transport/verbs/verbs.h"
 
@@ -72,7 +74,14 @@ static int post(struct swi_be_ep *ep, struct swi_be_read *rd)
 	ep->read_free &= ~(1ull << slot);
 	ep->reads[slot] = rd;
 	ep->reads_posted++;
+	ep->read_bytes += rd->len;
 	return 0;
+}
+
+static bool card_takes(const struct swi_be_ep *ep, const struct swi_be_read *rd)
+{
+	return ep->reads_posted < ep->read_depth &&
+	       (!ep->reads_posted || ep->read_bytes + rd->len <= VERBS_READ_BYTES);
 }
 
 int swi_verbs_read(struct swi_be_ep *ep, struct swi_be_read *rd)
@@ -85,7 +94,9 @@ int swi_verbs_read(struct swi_be_ep *ep, struct swi_be_read *rd)
 		return -EINVAL;
 	if (rd->rkey > UINT32_MAX) /* no card of ours has such a key: the peer made it up */
 		return SWARM_EREMOTEACCESS;
-	if (ep->reads_posted < ep->read_depth && swi_list_empty(&ep->reads_waiting))
+	if (!ep->read_depth) /* the peer's card serves no reads at all */
+		return SWARM_EREMOTEACCESS;
+	if (swi_list_empty(&ep->reads_waiting) && card_takes(ep, rd))
 		return post(ep, rd);
 	swi_list_push_back(&ep->reads_waiting, &rd->link);
 	return 0;
@@ -97,9 +108,9 @@ static void post_waiting(struct swi_be_ep *ep)
 	struct swi_be_read *rd;
 	int err;
 
-	while (ep->state == EP_UP && ep->reads_posted < ep->read_depth) {
+	while (ep->state == EP_UP) {
 		rd = swi_list_first(&ep->reads_waiting, struct swi_be_read, link);
-		if (!rd)
+		if (!rd || !card_takes(ep, rd))
 			return;
 		swi_list_del(&rd->link);
 		err = post(ep, rd);
@@ -120,6 +131,7 @@ void swi_verbs_read_done(struct swi_be_ep *ep, uint32_t slot, const struct ibv_w
 	ep->reads[slot] = NULL;
 	ep->read_free |= 1ull << slot;
 	ep->reads_posted--;
+	ep->read_bytes -= rd->len;
 	if (SWI_UNLIKELY(status))
 		swi_verbs_ep_down(ep, status);
 	else if (!swi_list_empty(&ep->reads_waiting))
