@@ -30,6 +30,7 @@ struct swarm_task { /* one thread at a time, the worker's or one of the function
 	struct swi_spec spec;
 	uint32_t attempt;
 	struct swi_task_arg *args;
+	uint8_t *inline_args; /* aligned copies */
 	struct swi_task_ret *rets;
 	struct swarm_client client;
 	char text[SWI_TASK_TEXT_MAX]; /* of swarm_task_fail() */

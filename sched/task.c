@@ -187,12 +187,27 @@ static int arg_pin(struct swarm_task *task, struct swi_task_arg *a, bool keep)
 	return 0;
 }
 
+/* Inline bytes lie unaligned in the message; a function may take any of them for a struct. */
+static int inline_room(struct swarm_task *task)
+{
+	struct swi_spec_arg sa;
+	uint64_t sum = 0;
+	uint32_t pos = 0;
+
+	while (swi_spec_next_arg(&task->spec, &pos, &sa))
+		if (!sa.is_ref)
+			sum += swi_align_up(sa.len, alignof(max_align_t));
+	task->inline_args = malloc(sum ? sum : 1);
+	return task->inline_args ? 0 : -ENOMEM;
+}
+
 static int args_pin(struct swarm_task *task)
 {
 	const bool keep = task->spec.ref_count <= PINNED_ARGS_MAX;
 	struct swi_spec_arg sa;
 	uint32_t pos = 0;
-	int rc = 0;
+	uint64_t at = 0;
+	int rc = inline_room(task);
 
 	for (uint32_t i = 0; !rc && i < task->spec.arg_count; i++) {
 		struct swi_task_arg *a = &task->args[i];
@@ -207,8 +222,10 @@ static int args_pin(struct swarm_task *task)
 					 "argument %u of %s is not in the memory of its node: %s", i,
 					 task->spec.function, swarm_strerror(rc));
 		} else {
-			a->data = sa.data;
+			a->data = task->inline_args + at;
 			a->len = sa.len;
+			memcpy(task->inline_args + at, sa.data, sa.len);
+			at += swi_align_up(sa.len, alignof(max_align_t));
 		}
 	}
 	return rc;
@@ -235,6 +252,7 @@ void swi_task_fini(struct swarm_task *task)
 	for (uint32_t i = 0; task->args && i < task->spec.arg_count; i++)
 		if (task->args[i].view.data)
 			swarm_view_release(task->client.store, &task->args[i].view);
+	free(task->inline_args);
 	free(task->args);
 	free(task->rets);
 }

@@ -57,7 +57,7 @@ static json_t *io_uring_state(void)
 	return json_pack("{s:b, s:s}", "available", 1, "why", "");
 }
 
-static json_t *limit(int what)
+static json_t *limit(__rlimit_resource_t what)
 {
 	struct rlimit r;
 

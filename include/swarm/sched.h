@@ -125,7 +125,7 @@ typedef int (*swarm_task_fn)(struct swarm_task *task);
 
 /** swarm_task_arg_count - number of arguments. */
 SWARM_API uint32_t swarm_task_arg_count(const struct swarm_task *task);
-/** swarm_task_arg - bytes of argument @i, valid until the function returns; @out_len may be NULL. NULL when there is no such argument. */
+/** swarm_task_arg - bytes of argument @i, aligned for any type, valid until the function returns; @out_len may be NULL. NULL when there is no such argument. */
 SWARM_API const void *swarm_task_arg(const struct swarm_task *task, uint32_t i, uint64_t *out_len);
 /** swarm_task_arg_ref - the reference of argument @i (id 0 for inline bytes). */
 SWARM_API struct swarm_ref swarm_task_arg_ref(const struct swarm_task *task, uint32_t i);

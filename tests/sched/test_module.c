@@ -82,7 +82,7 @@ SWARM_TASK(t_errno)
 
 static void crash(void)
 {
-	volatile int *volatile nowhere = NULL;
+	volatile int *volatile nowhere = (volatile int *)64;
 
 	*nowhere = 1;
 }

@@ -213,9 +213,34 @@ static void show_log(const struct test_node *n)
 	fclose(f);
 }
 
+/* A sanitizer's complaint in any log of the node fails the test. */
+static void complaints(const struct test_node *n)
+{
+	static const char *const mark[] = {"Sanitizer: ", "runtime error: ", "swarm: bug at"};
+	char path[512], line[1024];
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "%s/logs", n->dir);
+	d = opendir(path);
+	while (d && (e = readdir(d))) {
+		FILE *f;
+
+		snprintf(path, sizeof(path), "%s/logs/%s", n->dir, e->d_name);
+		f = fopen(path, "re");
+		while (f && fgets(line, sizeof(line), f))
+			for (int i = 0; i < 3; i++)
+				if (strstr(line, mark[i]))
+					fail_msg("%s: %s", path, line);
+		if (f)
+			fclose(f);
+	}
+	if (d)
+		closedir(d);
+}
+
 void cluster_fini(struct test_cluster *c)
 {
-	char path[192];
 	uint32_t left;
 
 	for (uint32_t i = TEST_NODES_MAX; i--;)
@@ -225,11 +250,9 @@ void cluster_fini(struct test_cluster *c)
 	for (int i = 0; (left = cluster_processes(c)) && i < 500; i++)
 		poll(NULL, 0, 10);
 	for (uint32_t i = 0; i < TEST_NODES_MAX; i++) {
-		snprintf(path, sizeof(path), "%s/swarm.sock", c->node[i].dir);
-		if (!left && !access(path, F_OK) && c->node[i].pid && getenv("SWARM_TEST_VERBOSE"))
-			fprintf(stderr, "note: %s is still there (a killed node's)\n", path);
 		if (getenv("SWARM_TEST_VERBOSE"))
 			show_log(&c->node[i]);
+		complaints(&c->node[i]);
 	}
 	if (!getenv("SWARM_TEST_KEEP"))
 		nftw(c->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
