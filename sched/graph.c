@@ -228,13 +228,9 @@ void swi_graph_drop(struct swi_node *n, struct swi_task *t)
 
 static void expect_results(struct swi_node *n, struct swi_task *t)
 {
-	for (uint32_t i = 0; i < t->returns; i++) {
-		const struct swarm_oid id = swi_result_id(t->id, i);
-
-		if (!swi_task_result_gone(t, i) &&
-		    swi_dir_get(n->sn, id, NULL) != SWI_DIR_AVAILABLE)
-			swi_dir_expect(n->sn, id);
-	}
+	/* One that exists already (a twin of this task ran elsewhere) stays as it is. */
+	for (uint32_t i = 0; i < t->returns; i++)
+		swi_dir_expect(n->sn, swi_result_id(t->id, i));
 }
 
 /* A parent that was run again submits the same children: it wants their results once more. */

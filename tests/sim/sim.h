@@ -168,14 +168,14 @@ struct sim {
 	void *hash; /* XXH3 of the trace */
 	bool failed;
 	char why[512];
-	uint64_t crashes, restarts, cuts, worker_deaths;
+	uint64_t crashes, restarts, cuts, drains, worker_deaths;
 };
 
 struct sim_outcome {
 	bool ok;
 	char why[512];
 	uint64_t digest, lines, virtual_ns, checked;
-	uint64_t crashes, restarts, cuts, worker_deaths;
+	uint64_t crashes, restarts, cuts, drains, worker_deaths;
 };
 
 void sim_run(const struct sim_opts *o, struct sim_outcome *out);

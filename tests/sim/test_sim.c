@@ -103,15 +103,16 @@ int main(int argc, char **argv)
 		sum.lines += out.lines;
 		sum.crashes += out.crashes;
 		sum.cuts += out.cuts;
+		sum.drains += out.drains;
 		sum.worker_deaths += out.worker_deaths;
 		sum.digest ^= out.digest;
 	}
 	if (trace)
 		fclose(trace);
-	printf("%llu seeds, %llu failed; %.1f virtual seconds, %llu results compared, %llu crashes, %llu cuts, "
+	printf("%llu seeds, %llu failed; %.1f virtual seconds, %llu results compared, %llu crashes, %llu cuts, %llu drains, "
 	       "%llu workers killed, %llu trace lines, digest %016llx\n",
 	       (unsigned long long)a.seeds, (unsigned long long)bad, (double)sum.virtual_ns / 1e9,
-	       (unsigned long long)sum.checked, (unsigned long long)sum.crashes, (unsigned long long)sum.cuts,
+	       (unsigned long long)sum.checked, (unsigned long long)sum.crashes, (unsigned long long)sum.cuts, (unsigned long long)sum.drains,
 	       (unsigned long long)sum.worker_deaths, (unsigned long long)sum.lines,
 	       (unsigned long long)sum.digest);
 	/* A campaign that compared nothing proves nothing. */

@@ -6,6 +6,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "sched/core.h"
 #include "tests/sim/sim.h"
 
 #define ARENA_BYTES  MIB(8)
@@ -267,9 +268,20 @@ static void kill_one(struct sim *s)
 	p->killed = true;
 }
 
+/* Not a fault, but no less trouble: somebody takes a node out of service. */
+static void drain_one(struct sim *s)
+{
+	struct sim_node *n = &s->node[1 + sim_rand(s) % (SIM_NODES - 1)];
+
+	if (!n->up || !n->node->number || swi_member_drain(s->node[0].node, n->node->number))
+		return;
+	sim_trace(s, "fault: n%u is drained", n->index);
+	s->drains++;
+}
+
 static void faults(struct sim *s)
 {
-	const uint64_t kind = sim_rand(s) % 10;
+	const uint64_t kind = sim_rand(s) % 11;
 
 	s->next_fault_ns = sim_now(s) + 5 * NS_PER_MS + sim_rand(s) % (250 * NS_PER_MS);
 	if (s->load.done)
@@ -278,6 +290,8 @@ static void faults(struct sim *s)
 		crash_one(s);
 	else if (kind < 6)
 		cut_one(s);
+	else if (kind < 7)
+		drain_one(s);
 	else
 		kill_one(s);
 }
@@ -482,7 +496,7 @@ void sim_run(const struct sim_opts *o, struct sim_outcome *out)
 	}
 	*out = (struct sim_outcome){.ok = !s->failed, .digest = XXH3_64bits_digest(s->hash), .lines = s->lines,
 				    .virtual_ns = sim_now(s), .checked = s->load.checked, .crashes = s->crashes,
-				    .restarts = s->restarts, .cuts = s->cuts, .worker_deaths = s->worker_deaths};
+				    .restarts = s->restarts, .cuts = s->cuts, .drains = s->drains, .worker_deaths = s->worker_deaths};
 	snprintf(out->why, sizeof(out->why), "%s", s->why);
 	teardown(s);
 	free(s);
