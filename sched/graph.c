@@ -436,6 +436,7 @@ uint32_t swi_graph_args(struct swi_node *n, struct swi_task *t, struct swi_place
 void swi_graph_fail(struct swi_node *n, struct swi_task *t, int code, const char *text)
 {
 	const bool rerun = t->flags & SWI_TASK_F_RERUN;
+	char tid[33];
 
 	if (t->state == SWI_TASK_READY)
 		swi_dispatch_unready(n, t);
@@ -444,6 +445,7 @@ void swi_graph_fail(struct swi_node *n, struct swi_task *t, int code, const char
 	deps_free(n, t);
 	swi_task_move(n, t, SWI_TASK_EV_FAIL);
 	n->st.failed++;
+	swi_info(n->log, "task %s failed: %s: %s", swi_oid_str(t->id, tid), swarm_errname(code), text);
 	if (rerun && code != SWARM_ECANCELED)
 		swi_warn(n->log, "a lost object cannot be made again: %s", text);
 	for (uint32_t i = 0; i < t->returns; i++) {
@@ -508,7 +510,9 @@ static bool not_its_fault(struct swi_task *t, int status)
 	if (status == SWARM_EDEPENDENCY && t->flags & SWI_TASK_F_RERUN)
 		return t->rebuilds++ < SWI_REBUILDS_MAX;
 	return (status == SWARM_EFULL || status == SWARM_EPEERLOST || status == SWARM_ENODELOST ||
-		status == SWARM_ENOROOM) &&
+		status == SWARM_ENOROOM ||
+		/* The runner could not have an argument: whether it failed for good is asked here once more. */
+		status == SWARM_EDEPENDENCY) &&
 	       t->rebuilds++ < SWI_REBUILDS_MAX;
 }
 

@@ -4,8 +4,10 @@
 #include "store/fetch_impl.h"
 #include "store/snode_internal.h"
 
-#define ATTEMPTS_MAX 8u
-#define PAUSE_NS     NS_PER_MS /* doubled with every attempt */
+/* About 4 s in all: a silent node is declared dead after 2 s, and only then its copies leave the records. */
+#define ATTEMPTS_MAX 22u
+#define PAUSE_NS     NS_PER_MS /* doubled with every attempt, up to ... */
+#define PAUSE_MAX_NS (256 * NS_PER_MS)
 
 static void fetch_start(struct swi_fetch *f);
 static void fetch_next_holder(struct swi_fetch *f);
@@ -113,7 +115,8 @@ static void fetch_again(struct swi_fetch *f)
 		return;
 	}
 	f->pause.cb = pause_over;
-	swi_timer_set(&sn->timers, &f->pause, sn->now_ns + (PAUSE_NS << f->attempts));
+	swi_timer_set(&sn->timers, &f->pause,
+		      sn->now_ns + swi_min_u64(PAUSE_NS << f->attempts, PAUSE_MAX_NS));
 }
 
 /* The holder that was asked cannot serve. */
