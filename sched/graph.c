@@ -506,12 +506,9 @@ static bool not_its_fault(struct swi_task *t, int status)
 		return false;
 	if (status == SWARM_EDRAINING || status == SWARM_EHOMELOST)
 		return true;
-	/* An argument of a second run was deleted, or lost again, on the way to the node. */
-	if (status == SWARM_EDEPENDENCY && t->flags & SWI_TASK_F_RERUN)
-		return t->rebuilds++ < SWI_REBUILDS_MAX;
 	return (status == SWARM_EFULL || status == SWARM_EPEERLOST || status == SWARM_ENODELOST ||
 		status == SWARM_ENOROOM ||
-		/* The runner could not have an argument: whether it failed for good is asked here once more. */
+		/* An argument was lost or deleted on its way: whether it failed for good is asked here once more. */
 		status == SWARM_EDEPENDENCY) &&
 	       t->rebuilds++ < SWI_REBUILDS_MAX;
 }
