@@ -137,6 +137,31 @@ void swi_dispatch_cancel(struct swi_node *n, struct swi_task *t, bool force)
 		cancel_send(n, t->node, t->id, false, force);
 }
 
+static bool needs(const struct swi_task *t, struct swarm_oid id)
+{
+	const struct swi_spec s = swi_task_spec(t);
+	struct swi_spec_arg a;
+	uint32_t pos = 0;
+
+	while (s.ref_count && swi_spec_next_arg(&s, &pos, &a))
+		if (a.is_ref && swarm_oid_equal(a.ref.id, id))
+			return true;
+	return false;
+}
+
+void swi_dispatch_recall(struct swi_node *n, struct swarm_oid lost)
+{
+	for (uint32_t i = 0; i < n->cview.view.count; i++)
+		swi_list_for_each(it, &n->cview.member[i]->placed) {
+			struct swi_task *t = swi_list_entry(it, struct swi_task, link);
+
+			if (t->flags & (SWI_TASK_F_RECALLED | SWI_TASK_F_CANCELED) || !needs(t, lost))
+				continue;
+			t->flags |= SWI_TASK_F_RECALLED;
+			swi_dispatch_cancel(n, t, false);
+		}
+}
+
 void swi_dispatch_cancel_at(struct swi_node *n, uint32_t home, struct swarm_oid result, bool force)
 {
 	cancel_send(n, home, result, true, force);

@@ -48,6 +48,11 @@ void swi_dispatch_kick(struct swi_node *n); /* the view changed */
 int swi_dispatch_step(struct swi_node *n);
 uint64_t swi_dispatch_deadline_ns(const struct swi_node *n);
 void swi_dispatch_cancel(struct swi_node *n, struct swi_task *t, bool force);
+/*
+ * @lost is made again: tasks of ours that need it and were sent out but have not begun come back and wait
+ * here. Parked there they would hold the very places that its making needs.
+ */
+void swi_dispatch_recall(struct swi_node *n, struct swarm_oid lost);
 /* The task that makes @result is homed at @home. */
 void swi_dispatch_cancel_at(struct swi_node *n, uint32_t home, struct swarm_oid result, bool force);
 /* The connection to @node came back: what was sent may be lost. */

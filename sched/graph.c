@@ -487,7 +487,7 @@ static void done(struct swi_node *n, struct swi_task *t, const uint64_t *lens, u
 			swi_delete(n->sn, (struct swarm_ref){id, s.home, 0});
 	}
 	swi_rebuild_finished(n, t, true);
-	t->flags &= (uint8_t)~SWI_TASK_F_RERUN;
+	t->flags &= (uint8_t) ~(SWI_TASK_F_RERUN | SWI_TASK_F_RECALLED);
 	swi_lineage_finished(n, t);
 }
 
@@ -504,6 +504,8 @@ static bool not_its_fault(struct swi_task *t, int status)
 {
 	if (t->flags & SWI_TASK_F_CANCELED)
 		return false;
+	if (status == SWARM_ECANCELED)
+		return t->flags & SWI_TASK_F_RECALLED;
 	if (status == SWARM_EDRAINING || status == SWARM_EHOMELOST)
 		return true;
 	return (status == SWARM_EFULL || status == SWARM_EPEERLOST || status == SWARM_ENODELOST ||
@@ -549,6 +551,7 @@ void swi_graph_again(struct swi_node *n, struct swi_task *t)
 {
 	swi_dispatch_unplaced(n, t);
 	t->attempt++;
+	t->flags &= (uint8_t)~SWI_TASK_F_RECALLED;
 	swi_task_move(n, t, SWI_TASK_EV_AGAIN);
 	if (t->flags & SWI_TASK_F_CANCELED)
 		swi_graph_fail(n, t, SWARM_ECANCELED, "cancelled");

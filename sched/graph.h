@@ -56,6 +56,7 @@ enum swi_task_ev {
 #define SWI_TASK_F_CANCELED 0x01u /* must not be tried again */
 #define SWI_TASK_F_FORCE    0x02u
 #define SWI_TASK_F_RERUN    0x04u /* was done before: this run makes lost results again */
+#define SWI_TASK_F_RECALLED 0x10u /* asked to come back from its node unless it has begun */
 #define SWI_TASK_F_TALLIED  0x08u /* its lens are those of a finished run */
 
 struct swi_dep { /* an argument that was not here when the task was taken up */

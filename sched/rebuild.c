@@ -132,6 +132,7 @@ int swi_rebuild_lost(struct swi_node *n, struct swarm_oid id, bool made, char *w
 		return refuse(n, t, id, why, why_len);
 	swi_dir_expect(n->sn, id);
 	run_again(n, t);
+	swi_dispatch_recall(n, id);
 	return 0;
 }
 
