@@ -78,7 +78,11 @@ struct swi_shape *swi_dispatch_shape(struct swi_node *n, const struct swi_resour
 
 void swi_dispatch_ready(struct swi_node *n, struct swi_task *t)
 {
-	swi_list_push_back(&t->shape->ready, &t->link);
+	/* What was lost comes first: tasks that are placed already may wait for it. */
+	if (t->flags & SWI_TASK_F_RERUN)
+		swi_list_push_front(&t->shape->ready, &t->link);
+	else
+		swi_list_push_back(&t->shape->ready, &t->link);
 	t->shape->count++;
 	n->dispatch.dirty = true;
 }
@@ -245,6 +249,24 @@ static void never_fits(struct swi_node *n, struct swi_shape *sh)
 		fail_shape(n, sh);
 }
 
+/*
+ * Every queue is full, perhaps of tasks that wait for what this one makes again: so it is parked all the same,
+ * where the fewest wait. NONE when no node that stays can hold it.
+ */
+static uint32_t place_beyond(const struct swi_node *n, const struct swi_shape *sh)
+{
+	const struct swi_view_node *best = NULL;
+
+	for (uint32_t i = 0; i < n->cview.view.count; i++) {
+		const struct swi_view_node *v = &n->cview.view.node[i];
+
+		if (!v->draining && swi_resources_fit(&v->total, &sh->need) &&
+		    (!best || v->queued < best->queued))
+			best = v;
+	}
+	return best ? best->node : SWI_PLACE_NONE;
+}
+
 static int place_shape(struct swi_node *n, struct swi_shape *sh, int budget)
 {
 	int placed = 0;
@@ -253,8 +275,8 @@ static int place_shape(struct swi_node *n, struct swi_shape *sh, int budget)
 		struct swi_task *t = swi_list_first(&sh->ready, struct swi_task, link);
 		struct swi_place_arg args[ARGS_MAX];
 		const uint32_t count = swi_graph_args(n, t, args, ARGS_MAX);
-		const uint32_t to = swi_place(&n->cview.view, n->o.policy, &sh->need, args, count,
-					      swi_rand(n->env), NULL);
+		uint32_t to = swi_place(&n->cview.view, n->o.policy, &sh->need, args, count,
+					swi_rand(n->env), NULL);
 		struct swi_member *m;
 
 		n->dispatch.decisions++;
@@ -263,6 +285,8 @@ static int place_shape(struct swi_node *n, struct swi_shape *sh, int budget)
 			break;
 		}
 		sh->never_ns = 0;
+		if (to == SWI_PLACE_NONE && t->flags & SWI_TASK_F_RERUN)
+			to = place_beyond(n, sh);
 		if (to == SWI_PLACE_NONE) {
 			sh->blocked = true;
 			break;
