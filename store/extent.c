@@ -245,6 +245,28 @@ static struct swi_free_block *search(const struct swi_extents *x, uint64_t size,
 	return NULL;
 }
 
+/*
+ * The outermost block of its side that fits, among the first few: large extents are packed towards the ends, so that
+ * what stays (held, pinned) does not lie all over the arena and a larger one still finds room between.
+ */
+static struct swi_free_block *outermost(const struct swi_extents *x, uint64_t size, uint64_t align,
+					enum swi_extent_side side)
+{
+	const bool low = side == SWI_EXTENT_LOW;
+	uint64_t at = low ? map_next(x, 0) : map_prev(x, x->granules - 1);
+
+	for (uint32_t looked = 0; at != NONE && looked < SCAN_MAX; looked++) {
+		struct swi_free_block *b = block_at(x, at);
+
+		if (place(b, size, align, side) != NONE)
+			return b;
+		if (!low && !at)
+			break;
+		at = low ? map_next(x, at + 1) : map_prev(x, at - 1);
+	}
+	return NULL;
+}
+
 /* Takes [at, at + size) out of @b. */
 static int carve(struct swi_extents *x, struct swi_free_block *b, uint64_t at, uint64_t size)
 {
@@ -274,9 +296,13 @@ int swi_extent_alloc(struct swi_extents *x, uint64_t bytes, uint64_t align,
 		return -E2BIG;
 	const uint64_t size = swi_align_up(bytes, SWI_GRANULE) / SWI_GRANULE;
 	const uint32_t sure = class_above(size + step - 1);
-	struct swi_free_block *b = search(x, size, step, class_of(size));
+	struct swi_free_block *b = NULL;
 
-	if (!b || class_of(b->size) > sure)
+	if (bytes >= SWI_LARGE_MIN)
+		b = outermost(x, size, step, side);
+	if (!b)
+		b = search(x, size, step, class_of(size));
+	if (!b || (bytes < SWI_LARGE_MIN && class_of(b->size) > sure))
 		b = first_in(x, sure);
 	if (!b || place(b, size, step, side) == NONE)
 		b = search(x, size, step, sure);

@@ -2,9 +2,9 @@
 /*
  * extent.h - who owns which bytes of the arena: an allocator with all its records outside of it.
  *
- * Good fit in segregated classes (16 a power of two), immediate coalescing. What is taken from the low side
- * (chunks, small copies) and from the high side (large objects) grows towards each other, which
- * keeps fragmentation down. Any allocated range may be given back in parts. A double free and a range that is
+ * Good fit in segregated classes (16 a power of two), immediate coalescing; from 64 KiB on the outermost fit. What
+ * is taken from the low side (chunks, copies) and from the high side (what is large for this arena) grows towards
+ * each other, which keeps fragmentation down. Any allocated range may be given back in parts. A double free and a range that is
  * not wholly allocated are told from the records and refused. Owner thread only; deterministic.
  */
 #ifndef SWI_EXTENT_H
@@ -17,6 +17,12 @@
 #define SWI_EXTENT_LEVELS  8u
 
 enum swi_extent_side { SWI_EXTENT_LOW, SWI_EXTENT_HIGH };
+
+/* Large for this arena, a 64th and more: from the high side, so that room for the next such stays in one piece. */
+static inline enum swi_extent_side swi_extent_side(uint64_t bytes, uint64_t arena_bytes)
+{
+	return bytes >= SWI_LARGE_MIN && bytes >= arena_bytes / 64 ? SWI_EXTENT_HIGH : SWI_EXTENT_LOW;
+}
 
 struct swi_free_block;
 

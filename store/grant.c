@@ -70,7 +70,7 @@ static int grant_make(struct swi_client *cl, uint64_t bytes, bool large, struct 
 		return rc;
 	}
 	rc = swi_extent_alloc(&sn->extents, bytes, SWI_PAGE,
-			      large ? SWI_EXTENT_HIGH : SWI_EXTENT_LOW, &g->offset);
+			      swi_extent_side(bytes, sn->arena_bytes), &g->offset);
 	if (rc) {
 		sn->clients.grant_free[sn->clients.grant_free_count++] = g->number;
 		free(g);

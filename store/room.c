@@ -16,7 +16,7 @@ static int take(struct swi_snode *sn, struct swi_room *r)
 	    sn->extents.used + r->bytes > sn->arena_bytes - reserve)
 		return -ENOSPC;
 	return swi_extent_alloc(&sn->extents, r->bytes, large ? SWI_PAGE : SWI_GRANULE,
-				large ? SWI_EXTENT_HIGH : SWI_EXTENT_LOW, &r->offset);
+				swi_extent_side(r->bytes, sn->arena_bytes), &r->offset);
 }
 
 int swi_room_ask(struct swi_snode *sn, struct swi_room *r)
