@@ -54,6 +54,7 @@ static json_t *store_counts(struct swi_node *n)
 	swi_snode_stats(n->sn, &st);
 	json_object_set_new(o, "arena_bytes", num(st.arena_bytes));
 	json_object_set_new(o, "arena_used", num(st.arena_used));
+	json_object_set_new(o, "arena_largest_free", num(st.arena_largest_free));
 	json_object_set_new(o, "objects", num(st.objects));
 	json_object_set_new(o, "records", num(swi_dir_count(n->sn)));
 	json_object_set_new(o, "fetches", num(st.fetches));

@@ -21,6 +21,7 @@ enum demo_kill { KILL_NONE, KILL_NODE, KILL_WORKER };
 struct demo_opts {
 	uint64_t sort_bytes;
 	enum demo_kill kill;
+	uint64_t kill_at; /* percent of the tasks */
 	uint64_t seed;
 	const char *dir;  /* where the temporary folder goes */
 	const char *text; /* folders whose files are counted, separated by ':' */
@@ -99,7 +100,7 @@ void progress_show(struct progress *p, const struct stage *stage, uint32_t count
 void progress_break(void);
 void progress_print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* ---- run.c: watching tasks, and the kill half way ---- */
+/* ---- run.c: watching tasks, and the kill on the way ---- */
 struct watch { /* one result of each task of a stage stands for the task */
 	const char *name;
 	const struct swarm_ref *refs;
@@ -109,7 +110,7 @@ struct watch { /* one result of each task of a stage stands for the task */
 	void (*each)(void *ctx, uint32_t i);
 	uint8_t *seen;
 };
-/* Waits for every stage; kills what the options say when half of all is done. */
+/* Waits for every stage; kills what the options say when so many tasks are done. */
 int run_watch(struct demo *d, struct demo_report *r, struct watch *w, uint32_t count, void *ctx);
 int run_submit(struct demo *d, const char *function, const struct swarm_arg *args, uint32_t arg_count,
 	       uint32_t return_count, struct swarm_ref *out_refs);

@@ -48,9 +48,10 @@ static void on_signal(int sig)
 static void usage(FILE *f)
 {
 	fputs("usage: swarm_demo [--size=1G] [--kill=none|node|worker] [--seed=N] [--dir=DIR]\n"
-	      "                  [--text=DIR[:DIR]] [--json]\n"
+	      "                  [--kill-at=PERCENT] [--text=DIR[:DIR]] [--json]\n"
 	      "  --size  bytes to sort (K, M, G are powers of 1,000)\n"
-	      "  --kill  what is killed half way through each program (default: node)\n"
+	      "  --kill  what is killed in each program (default: node)\n"
+	      "  --kill-at  when so many of its tasks are done (default: 50)\n"
 	      "  --seed  of the records and of the choice of who is killed\n"
 	      "  --dir   where the temporary folder goes (default: $TMPDIR, else /var/tmp)\n"
 	      "  --text  whose files' words are counted (default: /usr/include:/usr/share/doc)\n"
@@ -95,8 +96,9 @@ static int parse(int argc, char **argv, struct demo_opts *o)
 	static const struct option options[] = {
 		{"size", required_argument, NULL, 's'}, {"kill", required_argument, NULL, 'k'},
 		{"seed", required_argument, NULL, 'r'}, {"dir", required_argument, NULL, 'd'},
-		{"text", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},	{NULL, 0, NULL, 0},
+		{"kill-at", required_argument, NULL, 'a'}, {"text", required_argument, NULL, 't'},
+		{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	int err = 0, ch;
 
@@ -109,6 +111,11 @@ static int parse(int argc, char **argv, struct demo_opts *o)
 			break;
 		case 'k':
 			err = parse_kill(optarg, &o->kill);
+			break;
+		case 'a':
+			err = parse_size(optarg, &o->kill_at);
+			if (!err && o->kill_at > 100)
+				err = -1;
 			break;
 		case 'r':
 			err = parse_size(optarg, &o->seed);
@@ -250,6 +257,7 @@ int main(int argc, char **argv)
 	const char *tmp = getenv("TMPDIR");
 	struct demo d = {.opts = {.sort_bytes = 1000000000,
 				  .kill = KILL_NODE,
+				  .kill_at = 50,
 				  .seed = 1,
 				  .dir = tmp && *tmp ? tmp : "/var/tmp",
 				  .text = "/usr/include:/usr/share/doc"}};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * run.c - tasks submitted, watched and fetched, and the kill half way. A task whose results were
+ * run.c - tasks submitted, watched and fetched, and the kill on the way. A task whose results were
  * there and are lost counts as not done until they are there again: that is how long a recovery takes.
  */
 #include <errno.h>
@@ -9,7 +9,8 @@
 
 #include "demo.h"
 
-#define TICK_NS (100 * NS_PER_MS)
+#define TICK_NS	 (100 * NS_PER_MS)
+#define STUCK_NS (120 * NS_PER_S) /* nothing done for so long: the demo has failed */
 
 int run_submit(struct demo *d, const char *function, const struct swarm_arg *args, uint32_t arg_count,
 	       uint32_t return_count, struct swarm_ref *out_refs)
@@ -85,7 +86,7 @@ static int maybe_kill(struct demo *d, struct demo_report *r, struct kill_watch *
 	if (d->opts.kill == KILL_NONE || k->recovered)
 		return 0;
 	if (!k->at_ns) {
-		if (done * 2 < total)
+		if ((uint64_t)done * 100 < total * d->opts.kill_at)
 			return 0;
 		progress_break();
 		d->rng = d->rng * 6364136223846793005ull + 1442695040888963407ull;
@@ -109,7 +110,8 @@ int run_watch(struct demo *d, struct demo_report *r, struct watch *w, uint32_t c
 	struct stage stage[PROGRESS_STAGES];
 	struct kill_watch k = {0};
 	struct progress p;
-	uint64_t asked_ns = 0;
+	uint64_t asked_ns = 0, moved_ns = demo_now_ns();
+	uint32_t moved = 0;
 	int nodes = 0;
 
 	progress_begin(&p, r->name);
@@ -136,6 +138,12 @@ int run_watch(struct demo *d, struct demo_report *r, struct watch *w, uint32_t c
 		}
 		if (maybe_kill(d, r, &k, done, total) < 0)
 			return -1;
+		if (done != moved)
+			moved_ns = demo_now_ns();
+		moved = done;
+		if (demo_now_ns() - moved_ns > STUCK_NS)
+			return demo_fail("%s: no task ended for %llu s (%u of %u done)", r->name,
+					 STUCK_NS / NS_PER_S, done, total);
 		progress_show(&p, stage, count, nodes);
 		if (w[count - 1].done == w[count - 1].count)
 			break;

@@ -2,7 +2,7 @@
 /*
  * sort.c - sorts records (100 bytes, 10-byte keys) that do not fit into the cluster's memory.
  *
- *   generate  makes a range of records
+ *   generate  makes a range of records, in several objects (so do sort's results come)
  *   split     cuts it into key ranges, one object each
  *   sort      sorts one key range out of all the pieces
  *   validate  looks at one sorted range: order, ends, count, checksum
@@ -20,14 +20,16 @@
 
 #define PART_BYTES (16ull << 20)
 #define PARTS_MAX  256u
+/* Records travel in objects of 2 MB: room in one piece for such is found even in an arena that is nearly full. */
+#define RUNS 8u
 
 struct sorting {
 	struct demo *d;
 	uint64_t seed, records;
 	uint32_t parts;
-	struct swarm_ref *generated; /* [part] */
+	struct swarm_ref *generated; /* [part][run] */
 	struct swarm_ref *piece;     /* [from part][to range] */
-	struct swarm_ref *sorted;    /* [range] */
+	struct swarm_ref *sorted;    /* [range][run] */
 	struct swarm_ref *check;     /* [range] */
 };
 
@@ -42,9 +44,9 @@ static int sorting_init(struct sorting *s, struct demo *d)
 		s->parts = 4;
 	if (s->parts > PARTS_MAX)
 		s->parts = PARTS_MAX;
-	s->generated = calloc(s->parts, sizeof(*s->generated));
+	s->generated = calloc((size_t)s->parts * RUNS, sizeof(*s->generated));
 	s->piece = calloc((size_t)s->parts * s->parts, sizeof(*s->piece));
-	s->sorted = calloc(s->parts, sizeof(*s->sorted));
+	s->sorted = calloc((size_t)s->parts * RUNS, sizeof(*s->sorted));
 	s->check = calloc(s->parts, sizeof(*s->check));
 	return s->generated && s->piece && s->sorted && s->check ? 0 : demo_fail("no memory for the sort");
 }
@@ -69,18 +71,20 @@ static int submit_all(struct sorting *s)
 		const struct record_range range = {s->seed, first, s->records * (i + 1) / s->parts - first};
 
 		arg[0] = SWARM_ARG_BYTES(&range, sizeof(range));
-		err = run_submit(s->d, "generate", arg, 1, 1, &s->generated[i]);
-		arg[0] = SWARM_ARG_REF(s->generated[i]);
+		err = run_submit(s->d, "generate", arg, 1, RUNS, &s->generated[i * RUNS]);
+		for (uint32_t r = 0; r < RUNS; r++)
+			arg[r] = SWARM_ARG_REF(s->generated[i * RUNS + r]);
 		if (!err)
-			err = run_submit(s->d, "split", arg, 1, s->parts, &s->piece[(size_t)i * s->parts]);
+			err = run_submit(s->d, "split", arg, RUNS, s->parts, &s->piece[(size_t)i * s->parts]);
 	}
 	for (uint32_t to = 0; to < s->parts && !err; to++) {
 		for (uint32_t from = 0; from < s->parts; from++)
 			arg[from] = SWARM_ARG_REF(s->piece[(size_t)from * s->parts + to]);
-		err = run_submit(s->d, "sort", arg, s->parts, 1, &s->sorted[to]);
-		arg[0] = SWARM_ARG_REF(s->sorted[to]);
+		err = run_submit(s->d, "sort", arg, s->parts, RUNS, &s->sorted[to * RUNS]);
+		for (uint32_t r = 0; r < RUNS; r++)
+			arg[r] = SWARM_ARG_REF(s->sorted[to * RUNS + r]);
 		if (!err)
-			err = run_submit(s->d, "validate", arg, 1, 1, &s->check[to]);
+			err = run_submit(s->d, "validate", arg, RUNS, 1, &s->check[to]);
 	}
 	return err;
 }
@@ -91,7 +95,7 @@ static void split_done(void *ctx, uint32_t i)
 {
 	struct sorting *s = ctx;
 
-	run_delete(s->d, &s->generated[i], 1);
+	run_delete(s->d, &s->generated[i * RUNS], RUNS);
 }
 
 static void sort_done(void *ctx, uint32_t to)
@@ -106,7 +110,7 @@ static void validate_done(void *ctx, uint32_t to)
 {
 	struct sorting *s = ctx;
 
-	run_delete(s->d, &s->sorted[to], 1);
+	run_delete(s->d, &s->sorted[to * RUNS], RUNS);
 }
 
 static void nothing(void *ctx, uint32_t i)
@@ -117,20 +121,24 @@ static void nothing(void *ctx, uint32_t i)
 
 static int watch_tasks(struct sorting *s, struct demo_report *r)
 {
-	struct swarm_ref *split = calloc(s->parts, sizeof(*split));
+	struct swarm_ref *first = calloc(3ull * s->parts, sizeof(*first)); /* one result stands for a task */
+	struct swarm_ref *made = first, *split = first + s->parts, *sorted = split + s->parts;
 	uint8_t *flags = calloc(8ull * s->parts, 1);
 	int err = -1;
 
-	if (!split || !flags) {
+	if (!first || !flags) {
 		demo_fail("no memory for the sort");
 		goto out;
 	}
-	for (uint32_t i = 0; i < s->parts; i++)
+	for (uint32_t i = 0; i < s->parts; i++) {
+		made[i] = s->generated[i * RUNS];
 		split[i] = s->piece[(size_t)i * s->parts];
+		sorted[i] = s->sorted[i * RUNS];
+	}
 	struct watch w[] = {
-		{.name = "generate", .refs = s->generated, .each = nothing},
+		{.name = "generate", .refs = made, .each = nothing},
 		{.name = "split", .refs = split, .each = split_done},
-		{.name = "sort", .refs = s->sorted, .each = sort_done},
+		{.name = "sort", .refs = sorted, .each = sort_done},
 		{.name = "validate", .refs = s->check, .each = validate_done},
 	};
 
@@ -141,7 +149,7 @@ static int watch_tasks(struct sorting *s, struct demo_report *r)
 	}
 	err = run_watch(s->d, r, w, 4, s);
 out:
-	free(split);
+	free(first);
 	free(flags);
 	return err;
 }
