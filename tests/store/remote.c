@@ -223,6 +223,19 @@ static void owner(int fd)
 		pause();
 }
 
+/*
+ * A machine that emulates another one may be too slow for the card's retries: the connection is then lost
+ * before it was of use, and made again, as any user would.
+ */
+static int peer_in_the_end(struct swarm_store *st, const char *address)
+{
+	int rc = SWARM_EPEERLOST;
+
+	for (int i = 0; i < 5 && rc == SWARM_EPEERLOST; i++)
+		rc = swarm_store_peer(st, address, 10 * NS_PER_S);
+	return rc;
+}
+
 static void test_owner_killed(void **state)
 {
 	(void)state;
@@ -243,7 +256,7 @@ static void test_owner_killed(void **state)
 			owner(fd[1]);
 		assert_int_equal(read(fd[0], address, sizeof(address)), sizeof(address));
 		g.st = h.st = rig_open(2, MIB(128), NULL);
-		assert_int_equal(swarm_store_peer(g.st, address, 10 * NS_PER_S), 0);
+		assert_int_equal(peer_in_the_end(g.st, address), 0);
 		assert_int_equal(pthread_create(&g.thread, NULL, get_thread, &g), 0);
 		assert_int_equal(pthread_create(&h.thread, NULL, get_thread, &h), 0);
 		assert_true(rig_stat_reaches(g.st, "gets_local_miss", 1));
