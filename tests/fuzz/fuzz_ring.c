@@ -51,7 +51,7 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 		memset(ring->data, 0, CAP);
 		swi_ring_attach(&end, ring, CAP);
 		for (unsigned int k = 0; k <= i; k++)
-			FUZZ_CHECK(!swi_ring_push(&end, (uint16_t)(k + 1), 0, k, "some bytes of body", 10 + k, "more", 4 * k));
+			FUZZ_CHECK(!swi_ring_push(&end, (uint16_t)(k + 1), 0, k, "some bytes of body", 10 + k, "more, and more", 4 * k));
 		pos[0] = atomic_load(&ring->tail);
 		pos[1] = atomic_load(&ring->head);
 		memcpy(buf, pos, sizeof(pos));
