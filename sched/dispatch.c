@@ -267,6 +267,14 @@ static uint32_t place_beyond(const struct swi_node *n, const struct swi_shape *s
 	return best ? best->node : SWI_PLACE_NONE;
 }
 
+/* Ties are broken by a generator of our own: the kernel's would be a system call a task. */
+static uint64_t tie(struct swi_node *n)
+{
+	if (!n->dispatch.seed)
+		n->dispatch.seed = swi_rand(n->env);
+	return swi_splitmix64(&n->dispatch.seed);
+}
+
 static int place_shape(struct swi_node *n, struct swi_shape *sh, int budget)
 {
 	int placed = 0;
@@ -276,7 +284,7 @@ static int place_shape(struct swi_node *n, struct swi_shape *sh, int budget)
 		struct swi_place_arg args[ARGS_MAX];
 		const uint32_t count = swi_graph_args(n, t, args, ARGS_MAX);
 		uint32_t to = swi_place(&n->cview.view, n->o.policy, &sh->need, args, count,
-					swi_rand(n->env), NULL);
+					tie(n), NULL);
 		struct swi_member *m;
 
 		n->dispatch.decisions++;

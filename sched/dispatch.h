@@ -36,6 +36,7 @@ struct swi_dispatch {
 	struct swi_list foreign;
 	uint64_t decisions, parked, sent, refused, done_local, done_remote;
 	bool closed; /* draining: tasks of others are refused */
+	uint64_t seed;
 };
 
 void swi_dispatch_init(struct swi_node *n);

@@ -2,8 +2,9 @@
 /*
  * exec.c - the loop of a worker process: wait for a task, find its function, call it, report.
  *
- * A worker runs one task at a time, on its main thread. Messages are pumped by whichever thread waits, so the queue of tasks
- * has a lock. Whatever the function does to its process (crash, exit, corrupt its memory) ends this process
+ * A worker runs one task at a time, on its main thread. The node sends tasks ahead while they are short; when one takes
+ * longer than PATIENCE_NS, a second thread gives back what waits behind it. Messages are pumped by whichever
+ * thread waits, so the queue of tasks has a lock (jobs); another (report) keeps what is said in order and is always taken first. Whatever the function does to its process (crash, exit, corrupt its memory) ends this process
  * and nothing else: the node sees the death and reports it.
  */
 #include "sched/exec.h"
@@ -11,11 +12,13 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sched/proto.h"
 
-#define WAIT_NS (1 * NS_PER_S)
+#define WAIT_NS	    (1 * NS_PER_S)
+#define PATIENCE_NS (1 * NS_PER_MS)
 
 struct job {
 	struct swi_list link;
@@ -27,10 +30,16 @@ struct worker {
 	struct swarm_store *store;
 	struct swi_lc *lc;
 	struct swi_modules *modules;
+	pthread_mutex_t report;
 	pthread_mutex_t lock;
-	struct swi_list jobs; /* under lock */
-	bool stop;	      /* under lock */
-	bool broken;	      /* under lock: no memory for a message */
+	/* under lock */
+	struct swi_list jobs;
+	pthread_cond_t begun;
+	bool watching; /* the second thread waits for begun */
+	bool running;  /* a task runs */
+	uint64_t seq;  /* tasks begun so far */
+	bool stop;
+	bool broken; /* no memory for a message */
 };
 
 static void on_message(void *ctx, const struct swi_msg *msg)
@@ -62,11 +71,30 @@ static struct job *next_job(struct worker *w, bool *out_end)
 
 	pthread_mutex_lock(&w->lock);
 	j = swi_list_first(&w->jobs, struct job, link);
-	if (j)
+	w->running = j != NULL;
+	if (j) {
 		swi_list_del(&j->link);
+		w->seq++;
+		if (w->watching)
+			pthread_cond_signal(&w->begun);
+	}
 	*out_end = !j && (w->stop || w->broken);
 	pthread_mutex_unlock(&w->lock);
 	return j;
+}
+
+/* A task that ends is no longer what others wait behind, before anybody hears of its end. */
+static int say_done(struct worker *w, const void *body, uint32_t len)
+{
+	int rc;
+
+	pthread_mutex_lock(&w->report);
+	rc = swi_lc_post(w->lc, SWI_L_DONE, body, len, NULL);
+	pthread_mutex_lock(&w->lock);
+	w->running = false;
+	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&w->report);
+	return rc;
 }
 
 static int report(struct worker *w, const struct swarm_task *task, int status)
@@ -86,9 +114,87 @@ static int report(struct worker *w, const struct swarm_task *task, int status)
 	swi_wr_u32(&wr, n);
 	for (uint32_t i = 0; i < n; i++)
 		swi_wr_u64(&wr, task->rets[i].len);
-	rc = swi_lc_post(w->lc, SWI_L_DONE, buf, wr.len, NULL);
+	rc = say_done(w, buf, wr.len);
 	free(buf);
 	return rc;
+}
+
+/* ---- the second thread ---- */
+
+static void give_back(struct worker *w, const struct job *j)
+{
+	struct swi_rd rd = swi_rd_init(j->body, j->len);
+	const uint32_t attempt = swi_rd_u32(&rd);
+	struct swi_spec spec;
+	uint8_t buf[64];
+	struct swi_wr wr = swi_wr_init(buf, sizeof(buf));
+
+	if (swi_spec_decode(j->body + 4, j->len - 4, &spec))
+		return;
+	swi_wr_oid(&wr, spec.task);
+	swi_wr_u32(&wr, attempt);
+	swi_wr_u32(&wr, (uint32_t)-EAGAIN);
+	swi_wr_str(&wr, "");
+	swi_wr_u32(&wr, 0);
+	(void)swi_lc_post(w->lc, SWI_L_DONE, buf, wr.len, NULL); /* without the daemon nobody misses it */
+}
+
+static void give_back_all(struct worker *w, uint64_t seq)
+{
+	struct swi_list back;
+
+	swi_list_init(&back);
+	swi_lc_pump(w->lc); /* the main thread does not look into the ring now */
+	pthread_mutex_lock(&w->report);
+	pthread_mutex_lock(&w->lock);
+	if (w->running && w->seq == seq)
+		swi_list_splice(&back, &w->jobs);
+	pthread_mutex_unlock(&w->lock);
+	while (!swi_list_empty(&back)) {
+		struct job *j = swi_list_first(&back, struct job, link);
+
+		swi_list_del(&j->link);
+		give_back(w, j);
+		free(j);
+	}
+	pthread_mutex_unlock(&w->report);
+}
+
+static void *watch(void *arg)
+{
+	const struct timespec patience = {.tv_nsec = PATIENCE_NS};
+	struct worker *w = arg;
+
+	for (;;) {
+		uint64_t seq;
+
+		pthread_mutex_lock(&w->lock);
+		w->watching = true;
+		while (!w->running)
+			pthread_cond_wait(&w->begun, &w->lock);
+		w->watching = false;
+		seq = w->seq;
+		pthread_mutex_unlock(&w->lock);
+		nanosleep(&patience, NULL);
+		give_back_all(w, seq);
+	}
+	return NULL;
+}
+
+static int start_watch(struct worker *w)
+{
+	sigset_t all, old;
+	pthread_t t;
+	int rc;
+
+	/* Signals are the task's business, on the main thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&t, NULL, watch, w);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!rc)
+		pthread_detach(t);
+	return -rc;
 }
 
 /* What the function returned, as a status of the contract. */
@@ -190,7 +296,10 @@ static void die_by_signals(void)
 
 int swi_worker_main(const char *dir, uint32_t number)
 {
-	struct worker w = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	/* Static: the second thread uses it until the process is gone. */
+	static struct worker w = {.lock = PTHREAD_MUTEX_INITIALIZER,
+				  .report = PTHREAD_MUTEX_INITIALIZER,
+				  .begun = PTHREAD_COND_INITIALIZER};
 	char why[256];
 	int rc;
 
@@ -208,12 +317,14 @@ int swi_worker_main(const char *dir, uint32_t number)
 		return 1;
 	}
 	w.lc = swi_store_lc(w.store);
-	rc = say_ready(&w, number);
+	rc = start_watch(&w);
+	if (!rc)
+		rc = say_ready(&w, number);
 	if (!rc)
 		rc = loop(&w);
 	if (rc)
 		fprintf(stderr, "swarm-worker %u leaves: %s\n", number, swarm_strerror(rc));
-	swarm_store_close(w.store);
-	swi_modules_destroy(w.modules);
-	return rc ? 1 : 0;
+	/* The second thread and threads that tasks left behind still use all of this: the kernel cleans up. */
+	fflush(NULL);
+	_exit(rc ? 1 : 0);
 }

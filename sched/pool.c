@@ -155,6 +155,7 @@ static bool spawn_one(struct swi_runner *r)
 	w->state = SWI_WK_STARTING;
 	r->starting_count++;
 	swi_list_init(&w->link);
+	swi_list_init(&w->behind);
 	swi_list_push_back(&r->starting, &w->link);
 	HASH_ADD(hh, r->by_number, number, sizeof(w->number), w);
 	deadline(w, READY_NS);
@@ -230,6 +231,7 @@ static void bury(struct swi_worker *w)
 	char how[96];
 
 	how_it_died(w, how, sizeof(how));
+	swi_ahead_return_all(w);
 	if (w->run)
 		end_run_of(w);
 	else if (!w->expected && !never_ready)
@@ -270,7 +272,8 @@ static void leave(struct swi_worker *w)
 
 void swi_pool_free_worker(struct swi_worker *w)
 {
-	if (w->state == SWI_WK_ENDING)
+	w->gave_back = false;
+	if (w->state == SWI_WK_ENDING || swi_ahead_begin(w))
 		return;
 	w->run = NULL;
 	swi_pool_set_state(w, SWI_WK_IDLE);
@@ -340,18 +343,41 @@ static uint64_t *read_lens(struct swi_rd *rd, uint32_t n)
 	return lens;
 }
 
+/* The worker's run takes long: what was behind it can go elsewhere. */
+static int returned(struct swi_worker *w, struct swarm_oid task, uint32_t attempt)
+{
+	struct swi_run *run = swi_ahead_find(w, task, attempt);
+
+	if (run) {
+		w->gave_back = true;
+		swi_ahead_return(run);
+		return 0;
+	}
+	/* The run before it ended while it was on its way back. */
+	run = w->run;
+	if (!run || !swarm_oid_equal(task, run->spec.task) || attempt != run->attempt)
+		return -EPROTO;
+	swi_run_give(run);
+	w->run = NULL;
+	swi_ahead_return(run);
+	swi_pool_free_worker(w);
+	return 0;
+}
+
 static int done(struct swi_worker *w, const struct swi_msg *msg)
 {
 	struct swi_rd rd = swi_rd_init(msg->body, msg->len);
-	struct swi_run *run = w->run;
 	const struct swarm_oid task = swi_rd_oid(&rd);
 	const uint32_t attempt = swi_rd_u32(&rd);
 	const int status = (int)swi_rd_u32(&rd);
+	struct swi_run *run = w->run;
 	char text[TEXT_MAX];
 	uint32_t n;
 
 	swi_rd_str(&rd, text, sizeof(text));
 	n = swi_rd_u32(&rd);
+	if (!rd.bad && !n && status == -EAGAIN)
+		return returned(w, task, attempt);
 	if (rd.bad || !run || !swarm_oid_equal(task, run->spec.task) || attempt != run->attempt ||
 	    status > 0 || n != (status ? 0 : run->spec.return_count) || rd.len - rd.pos != n * 8ull)
 		return -EPROTO;
@@ -359,7 +385,9 @@ static int done(struct swi_worker *w, const struct swi_msg *msg)
 	if (!run->lens)
 		return -ENOMEM;
 	swi_run_end(run, status, "%s", text);
-	if (!status)
+	if (!status && !w->r->run_avg_ns)
+		w->r->run_avg_ns = run->run_ns | 1;
+	else if (!status)
 		w->r->run_avg_ns += (run->run_ns >> 3) - (w->r->run_avg_ns >> 3);
 	swi_pool_free_worker(w);
 	return 0;
@@ -490,8 +518,6 @@ void swi_pool_destroy(struct swi_runner *r)
 	struct swi_worker *w, *next;
 
 	HASH_ITER(hh, r->by_number, w, next) {
-		if (w->run)
-			w->run->worker = NULL;
 		r->o.workers.kill(r->o.workers.ctx, w->number);
 		worker_free(w);
 	}

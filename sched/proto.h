@@ -20,8 +20,10 @@ enum swi_tlmsg { /* client rings */
 	SWI_L_SUBMIT = 0x40,	/* {spec} (no answer): what goes wrong becomes the results' error */
 	SWI_L_CANCEL = 0x41,	/* {ref, u8 force} (no answer) */
 	SWI_L_READY = 0x42,	/* worker: {u32 worker} I can run tasks */
-	SWI_L_EXEC = 0x43,	/* node -> worker: {u32 attempt, spec}: arguments are in local memory and held */
-	SWI_L_DONE = 0x44,	/* worker: {oid task, u32 attempt, i32 status, str text, u32 n, n x {u64 len}} */
+	SWI_L_EXEC = 0x43,	/* node -> worker: {u32 attempt, spec}: arguments are in local memory and held; may
+				   come before the task before it is done */
+	SWI_L_DONE = 0x44,	/* worker: {oid task, u32 attempt, i32 status, str text, u32 n, n x {u64 len}}, in the order of
+				   EXEC; -EAGAIN: given back before it began */
 	SWI_L_BLOCKED = 0x45,	/* worker: {u8 blocked}: waits inside a call / goes on */
 	SWI_L_STOP = 0x46,	/* node -> worker: leave after this task */
 	SWI_L_ADMIN = 0x47,	/* tool: {str command, str argument} -> {str text}: "drain" NODE, "stop", "stop" "all" (head

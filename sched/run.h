@@ -2,7 +2,8 @@
 /*
  * run.h - what the runner's files share: a run (one attempt of one task on this node), a worker, and
  * the edges between a run's states. runner.c takes and ends runs, run_fetch.c brings their arguments,
- * run_queue.c gives them resources and a worker, pool.c starts and buries workers, run_report.c tells. Owner thread: the core's.
+ * run_queue.c gives them resources and a worker, ahead.c keeps workers that run
+ * short tasks supplied, pool.c starts and buries workers, run_report.c tells. Owner thread: the core's.
  */
 #ifndef SWI_RUN_H
 #define SWI_RUN_H
@@ -21,6 +22,9 @@
 	X(FETCHING, FULL, WAITING, "no room: it gives its holds back and tries again later")       \
 	X(FETCHING, HERE, QUEUED, "module and arguments are in memory and held")                   \
 	X(QUEUED, DISPATCH, RUNNING, "resources and a worker are free")                            \
+	X(QUEUED, AHEAD, ASSIGNED, "sent to a worker behind a short run that needs the same")      \
+	X(ASSIGNED, BEGIN, RUNNING, "the run before it ended")                                     \
+	X(ASSIGNED, RETURNED, QUEUED, "the worker gave it back, or died before it began")          \
 	X(RUNNING, RETURNED, QUEUED, "the worker gave it back before it began")                    \
 	X(NEW, END, GONE, "it can never run here")                                                 \
 	X(SIZING, END, GONE, "cancelled, or an argument cannot be had")                            \
@@ -35,6 +39,7 @@ enum swi_run_state {
 	SWI_RUN_WAITING,
 	SWI_RUN_FETCHING,
 	SWI_RUN_QUEUED,
+	SWI_RUN_ASSIGNED,
 	SWI_RUN_RUNNING,
 	SWI_RUN_GONE,
 	SWI_RUN_STATE_COUNT,
@@ -47,6 +52,8 @@ enum swi_run_ev {
 	SWI_RUN_EV_FULL,
 	SWI_RUN_EV_HERE,
 	SWI_RUN_EV_DISPATCH,
+	SWI_RUN_EV_AHEAD,
+	SWI_RUN_EV_BEGIN,
 	SWI_RUN_EV_RETURNED,
 	SWI_RUN_EV_END,
 	SWI_RUN_EV_COUNT,
@@ -84,10 +91,12 @@ struct swi_run {
 	uint32_t passed;	/* runs behind it that went first */
 	uint64_t retry_at_ns;	/* WAITING after FULL */
 	uint64_t full_until_ns; /* gives up then */
-	struct swi_worker *worker; /* while RUNNING */
+	struct swi_worker *worker; /* while ASSIGNED or RUNNING */
+	struct swi_list behind;	   /* while ASSIGNED: in its worker's list */
 	uint64_t started_ns, deadline_ns;
 	bool cpu_back;		/* RUNNING, blocked: its cpu is given back */
 	bool forget;		/* its home is dead: nobody wants to hear of it */
+	bool cancelled, forced; /* asked for while ASSIGNED */
 	int kill_status;	/* why we killed its worker */
 	/* the end */
 	int status;
@@ -115,6 +124,9 @@ struct swi_worker {
 	uint32_t pid;	      /* once attached */
 	struct swi_client *cl;
 	struct swi_run *run;
+	struct swi_list behind; /* runs that were sent and have not begun, in order */
+	uint32_t behind_count;
+	bool gave_back;	      /* its run takes long: nothing more behind it */
 	uint64_t since_ns;    /* in this state */
 	uint64_t deadline_ns; /* STARTING: ready by then; ENDING: buried by then */
 	bool status_known;    /* wait_status is valid */
@@ -133,7 +145,7 @@ struct swi_runner {
 	struct swi_resources free;
 	uint64_t cpu_debt; /* taken back by runs that went on while others had the cpu */
 	struct swi_run *tasks; /* hash */
-	struct swi_list sizing, waiting, fetching, queued, running, gone;
+	struct swi_list sizing, waiting, fetching, queued, assigned, running, gone;
 	uint32_t count[SWI_RUN_STATE_COUNT];
 	uint64_t ahead_bytes, ahead_runs;
 	struct swi_worker *by_number; /* hash */
@@ -170,6 +182,14 @@ void swi_run_dispatch(struct swi_runner *r);
 void swi_run_take(struct swi_run *run);	  /* resources */
 void swi_run_give(struct swi_run *run);
 void swi_run_cpu_back(struct swi_run *run, bool back);
+
+/* ahead.c */
+void swi_ahead_send(struct swi_runner *r);     /* queued runs to workers that are busy with short ones */
+bool swi_ahead_begin(struct swi_worker *w);    /* its run ended: the next of those behind begins; false: none */
+void swi_ahead_return(struct swi_run *run);    /* ASSIGNED -> QUEUED, or its end when it was cancelled */
+void swi_ahead_return_all(struct swi_worker *w);
+struct swi_run *swi_ahead_find(struct swi_worker *w, struct swarm_oid task, uint32_t attempt);
+uint32_t swi_ahead_depth(const struct swi_runner *r); /* a worker's, now */
 
 /* pool.c */
 void swi_pool_spawn(struct swi_runner *r, uint32_t wanted);

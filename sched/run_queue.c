@@ -20,9 +20,21 @@ static void cpu_give(struct swi_runner *r, uint64_t cpu)
 	r->free.cpu += cpu - paid;
 }
 
+static void cpu_take(struct swi_runner *r, uint64_t cpu)
+{
+	const uint64_t got = swi_min_u64(r->free.cpu, cpu);
+
+	r->free.cpu -= got;
+	r->cpu_debt += cpu - got;
+}
+
 void swi_run_take(struct swi_run *run)
 {
-	swi_resources_sub(&run->r->free, &run->spec.need);
+	struct swi_resources rest = run->spec.need;
+
+	rest.cpu = 0;
+	swi_resources_sub(&run->r->free, &rest);
+	cpu_take(run->r, run->spec.need.cpu);
 	run->r->changed = true;
 }
 
@@ -47,14 +59,10 @@ void swi_run_cpu_back(struct swi_run *run, bool back)
 	if (run->cpu_back == back)
 		return;
 	run->cpu_back = back;
-	if (back) {
+	if (back)
 		cpu_give(r, cpu);
-	} else {
-		const uint64_t got = swi_min_u64(r->free.cpu, cpu);
-
-		r->free.cpu -= got;
-		r->cpu_debt += cpu - got;
-	}
+	else
+		cpu_take(r, cpu);
 	r->changed = r->scan = true;
 }
 
@@ -139,6 +147,8 @@ void swi_run_dispatch(struct swi_runner *r)
 	/* What start() freed (bytes ahead) lets others be fetched. */
 	if (!swi_list_empty(&r->waiting))
 		swi_run_admit(r);
+	if (!swi_list_empty(&r->queued))
+		swi_ahead_send(r);
 	if (!swi_list_empty(&r->queued) && !idle_worker(r))
 		swi_pool_spawn(r, workers_wanted(r));
 }

@@ -11,14 +11,15 @@
 
 static const char *const state_name[SWI_RUN_STATE_COUNT] = {
     [SWI_RUN_NEW] = "new",	     [SWI_RUN_SIZING] = "sizing",   [SWI_RUN_WAITING] = "waiting",
-    [SWI_RUN_FETCHING] = "fetching", [SWI_RUN_QUEUED] = "queued",   [SWI_RUN_RUNNING] = "running",
+    [SWI_RUN_FETCHING] = "fetching", [SWI_RUN_QUEUED] = "queued",   [SWI_RUN_ASSIGNED] = "assigned",
+    [SWI_RUN_RUNNING] = "running",
     [SWI_RUN_GONE] = "gone",
 };
 
 static uint32_t waiting_count(const struct swi_runner *r)
 {
 	return r->count[SWI_RUN_SIZING] + r->count[SWI_RUN_WAITING] + r->count[SWI_RUN_FETCHING] +
-	       r->count[SWI_RUN_QUEUED];
+	       r->count[SWI_RUN_QUEUED] + r->count[SWI_RUN_ASSIGNED];
 }
 
 void swi_runner_load(struct swi_runner *r, struct swi_view_node *out)
@@ -31,6 +32,8 @@ void swi_runner_load(struct swi_runner *r, struct swi_view_node *out)
 	out->running = r->count[SWI_RUN_RUNNING];
 	out->queue_ns = out->queued * r->run_avg_ns / lanes;
 	out->idle_workers = r->idle_count;
+	/* What may be parked here: two for each cpu, and what keeps workers busy that run short tasks. */
+	out->queue_max = (uint32_t)swi_max_u64(2, 2 * lanes) + swi_ahead_depth(r) * (uint32_t)lanes;
 }
 
 void swi_runner_stats(struct swi_runner *r, struct swi_runner_stats *out)

@@ -23,6 +23,8 @@ static struct swi_list *state_list(struct swi_runner *r, enum swi_run_state st)
 		return &r->fetching;
 	case SWI_RUN_QUEUED:
 		return &r->queued;
+	case SWI_RUN_ASSIGNED:
+		return &r->assigned;
 	case SWI_RUN_RUNNING:
 		return &r->running;
 	default:
@@ -173,6 +175,7 @@ static struct swi_run *run_new(struct swi_runner *r, const struct swi_spec *spec
 	run->spec.args = run->spec.bytes + (spec->args - spec->bytes);
 	run->deadline_ns = UINT64_MAX;
 	swi_list_init(&run->link);
+	swi_list_init(&run->behind);
 	slots_init(run);
 	return run;
 }
@@ -219,7 +222,10 @@ void swi_runner_cancel(struct swi_runner *r, struct swarm_oid task, bool force)
 	for (struct swi_run *run = find(r, task); run; run = run->twin) {
 		if (run->state == SWI_RUN_GONE)
 			continue;
-		if (run->state != SWI_RUN_RUNNING)
+		if (run->state == SWI_RUN_ASSIGNED) {
+			run->cancelled = true;
+			run->forced |= force;
+		} else if (run->state != SWI_RUN_RUNNING)
 			swi_run_end(run, SWARM_ECANCELED, "%s was cancelled before it began",
 				    swi_run_name(run, name, sizeof(name)));
 		else if (force)
@@ -236,9 +242,10 @@ void swi_runner_drop_home(struct swi_runner *r, uint32_t home)
 			if (t->spec.home != home || t->forget)
 				continue;
 			t->forget = true;
+			t->cancelled = t->forced = t->state == SWI_RUN_ASSIGNED;
 			if (t->state == SWI_RUN_RUNNING)
 				swi_pool_kill(t->worker, SWARM_EHOMELOST);
-			else
+			else if (t->state != SWI_RUN_ASSIGNED)
 				swi_run_end(t, SWARM_EHOMELOST, "the task's home, node %u, died", home);
 		}
 	}

@@ -3,8 +3,8 @@
  * runner.h - tasks that were placed on this node: bring the arguments, wait for resources, hand the
  * task to a worker, report. The home of a task (graph.h) says what must run; the runner runs it.
  *
- * States of a run: FETCHING (swi_want on the module and on every reference), QUEUED (resources),
- * RUNNING (on a worker), gone. The bytes of arguments fetched ahead are bounded by half the arena.
+ * States of a run (the table is in run.h): SIZING (lengths of the arguments), WAITING (bytes ahead), FETCHING (swi_want on the
+ * module and on every reference), QUEUED (resources), ASSIGNED (sent behind a short run), RUNNING (on a worker), gone. The bytes of arguments fetched ahead are bounded by half the arena.
  * A worker that blocks inside a call gives its cpu back until it goes on. Owner thread: the core's.
  */
 #ifndef SWI_RUNNER_H

@@ -148,7 +148,7 @@ static void refresh(struct swi_node *n, uint32_t row)
 	v->idle_workers = r->idle_workers;
 	v->arena_bytes = r->arena_bytes;
 	v->arena_used = r->arena_used;
-	v->queue_max = queue_max(&r->total);
+	v->queue_max = r->queue_max ? r->queue_max : queue_max(&r->total);
 	swi_view_sync(&n->cview.view, row);
 }
 
@@ -237,6 +237,7 @@ void swi_view_self(struct swi_node *n)
 	m->report.running = v.running;
 	m->report.queue_ns = v.queue_ns;
 	m->report.idle_workers = v.idle_workers;
+	m->report.queue_max = v.queue_max;
 	m->report.draining = n->member.leaving;
 	m->heard = m->sent;
 	count_unheard(m);

@@ -19,6 +19,7 @@ struct swi_report { /* a node about itself; tmsg.c encodes it */
 	uint64_t queue_ns, arena_bytes, arena_used;
 	uint32_t heard; /* of the receiver's task messages: the last that is counted in here */
 	bool draining, idle;
+	uint32_t queue_max; /* tasks it takes beyond what runs; known of the node itself only, 0 = by its cpus */
 };
 
 struct swi_member { /* beside the row of the same index */

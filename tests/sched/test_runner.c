@@ -20,7 +20,7 @@
 #include "store/host.h"
 #include "tests/tools/proc.h"
 
-#define RUNS_MAX 256u
+#define RUNS_MAX 512u
 #define ARENA	 MIB(16)
 
 struct outcome {
@@ -512,6 +512,60 @@ static void worker_killed_between(void **state)
 	must_be_free();
 }
 
+static bool is_over(struct swarm_oid task)
+{
+	return count_outcomes(task) > 0;
+}
+
+/* Short runs are sent to workers ahead. One that turns out long must not keep those behind it. */
+static void long_run_gives_back_what_is_behind(void **state)
+{
+	enum { SHORT = 100, AFTER = 60 };
+	const uint64_t ms = 3000;
+	const struct swarm_arg a = SWARM_ARG_BYTES(&ms, sizeof(ms));
+	static struct request r[SHORT + 1 + AFTER];
+	struct swarm_oid id[SHORT + 1 + AFTER];
+
+	(void)state;
+	for (int i = 0; i < SHORT + 1 + AFTER; i++) {
+		id[i] = i == SHORT ? encode(&r[i], "t_sleep", &a, 1, 0, SWARM_RESOURCE_UNIT)
+				   : encode(&r[i], "t_noop", NULL, 0, 0, SWARM_RESOURCE_UNIT);
+		assert_int_equal(submit(&r[i], 0), 0);
+	}
+	for (int i = 0; i < SHORT + 1 + AFTER; i++)
+		if (i != SHORT)
+			assert_int_equal(await(id[i], 0).status, 0);
+	assert_false(is_over(id[SHORT]));
+	assert_int_equal(await(id[SHORT], 0).status, 0);
+	must_be_free();
+}
+
+/* Of the runs that a dead worker had, the one that ran fails and those behind it go elsewhere. */
+static void killed_worker_loses_one_run(void **state)
+{
+	enum { N = 150 };
+	static struct request r[N];
+	struct swarm_oid id[N];
+	uint32_t crashed = 0;
+
+	(void)state;
+	for (int i = 0; i < N; i++) {
+		id[i] = encode(&r[i], i == N / 2 ? "t_crash" : "t_noop", NULL, 0, 0,
+			       SWARM_RESOURCE_UNIT);
+		assert_int_equal(submit(&r[i], 0), 0);
+	}
+	for (int i = 0; i < N; i++) {
+		const struct outcome o = await(id[i], 0);
+
+		assert_true(o.status == 0 || o.status == SWARM_ECRASH);
+		crashed += o.status != 0;
+		assert_int_equal(count_outcomes(id[i]), 1);
+	}
+	assert_int_equal(crashed, 1);
+	assert_int_equal(await(id[N / 2], 0).status, SWARM_ECRASH);
+	must_be_free();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -525,7 +579,9 @@ int main(void)
 	    cmocka_unit_test(what_never_fits),
 	    cmocka_unit_test(missing_function),
 	    cmocka_unit_test(arguments_in_turns),
-	    cmocka_unit_test(worker_killed_between),
+	    cmocka_unit_test(long_run_gives_back_what_is_behind),
+	    cmocka_unit_test(killed_worker_loses_one_run),
+	    cmocka_unit_test(worker_killed_between), /* last: it leaves a dying worker behind */
 	};
 
 	if (getenv("TEST_FILTER"))

@@ -7,6 +7,7 @@
 
 #include "tests/sim/sim.h"
 
+#define PATIENCE_NS NS_PER_MS
 #define START_NS  (3 * NS_PER_MS)
 #define GET_LIMIT (60 * NS_PER_S)
 
@@ -81,6 +82,13 @@ struct sim_proc *sim_proc_new(struct sim_node *node, enum sim_kind_of_proc kind,
 	return p;
 }
 
+static void behind_drop(struct sim_proc *p)
+{
+	for (uint32_t i = 0; i < p->behind_count; i++)
+		free(p->behind[i].body);
+	p->behind_count = 0;
+}
+
 static void exec_drop(struct sim_proc *p)
 {
 	free(p->exec.body);
@@ -92,6 +100,7 @@ void sim_proc_free(struct sim_proc *p)
 	if (!p)
 		return;
 	exec_drop(p);
+	behind_drop(p);
 	swi_lc_destroy(p->lc);
 	free(p->shm);
 	free(p);
@@ -126,11 +135,59 @@ void sim_proc_submit(struct sim_proc *p, const struct swi_spec *s, const struct 
 	sim_proc_post(p, SWI_L_SUBMIT, buf, w.len);
 }
 
+/* Takes over @body: attempt and spec. */
+static void begin(struct sim_proc *p, uint8_t *body, uint32_t len)
+{
+	struct sim_exec *e = &p->exec;
+	struct swi_rd rd = swi_rd_init(body, len);
+
+	e->active = true;
+	e->begun_ns = sim_now(p->node->s);
+	e->attempt = swi_rd_u32(&rd);
+	e->body = body;
+	if (swi_spec_decode(body + 4, len - 4, &e->spec))
+		sim_fail(p->node->s, "a worker got a spec that does not decode");
+	sim_trace(p->node->s, "n%u worker %u runs %s %016llx attempt %u", p->node->index, p->number,
+		  e->spec.function, (unsigned long long)e->spec.task.w[0], e->attempt);
+}
+
+static void begin_next(struct sim_proc *p)
+{
+	const struct sim_behind b = p->behind[0];
+
+	if (!p->behind_count)
+		return;
+	memmove(p->behind, p->behind + 1, --p->behind_count * sizeof(b));
+	begin(p, b.body, b.len);
+}
+
+/* As a real worker does when its task takes long. */
+static int give_back(struct sim_proc *p)
+{
+	const int n = (int)p->behind_count;
+
+	for (int i = 0; i < n; i++) {
+		struct swi_rd rd = swi_rd_init(p->behind[i].body, 4);
+		struct swi_spec spec;
+		uint8_t buf[64];
+		struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+		SWI_BUG_ON(swi_spec_decode(p->behind[i].body + 4, p->behind[i].len - 4, &spec));
+		swi_wr_oid(&w, spec.task);
+		swi_wr_u32(&w, swi_rd_u32(&rd));
+		swi_wr_u32(&w, (uint32_t)-EAGAIN);
+		swi_wr_str(&w, "");
+		swi_wr_u32(&w, 0);
+		sim_proc_post(p, SWI_L_DONE, buf, w.len);
+	}
+	behind_drop(p);
+	return n;
+}
+
 static void upper(void *ctx, const struct swi_msg *msg)
 {
 	struct sim_proc *p = ctx;
-	struct sim_exec *e = &p->exec;
-	struct swi_rd rd = swi_rd_init(msg->body, msg->len);
+	uint8_t *body;
 
 	if (msg->type == SWI_L_STOP) {
 		p->leaving = true;
@@ -138,19 +195,17 @@ static void upper(void *ctx, const struct swi_msg *msg)
 	}
 	if (msg->type != SWI_L_EXEC)
 		return;
-	if (e->active) {
-		sim_fail(p->node->s, "a busy worker got a second task");
-		return;
+	body = malloc(msg->len);
+	SWI_BUG_ON(!body);
+	memcpy(body, msg->body, msg->len);
+	if (!p->exec.active) {
+		begin(p, body, msg->len);
+	} else if (p->behind_count == SIM_BEHIND_MAX) {
+		free(body);
+		sim_fail(p->node->s, "a busy worker got %u tasks", SIM_BEHIND_MAX);
+	} else {
+		p->behind[p->behind_count++] = (struct sim_behind){body, msg->len};
 	}
-	e->active = true;
-	e->attempt = swi_rd_u32(&rd);
-	e->body = malloc(msg->len);
-	SWI_BUG_ON(!e->body);
-	memcpy(e->body, (const uint8_t *)msg->body + 4, msg->len - 4);
-	if (swi_spec_decode(e->body, msg->len - 4, &e->spec))
-		sim_fail(p->node->s, "a worker got a spec that does not decode");
-	sim_trace(p->node->s, "n%u worker %u runs %s %016llx attempt %u", p->node->index, p->number,
-		  e->spec.function, (unsigned long long)e->spec.task.w[0], e->attempt);
 }
 
 static void attach(struct sim_proc *p)
@@ -293,6 +348,7 @@ static void report(struct sim_proc *p, int status, const char *text)
 		swi_wr_u64(&w, sim_result_len(e->digest, i));
 	sim_proc_post(p, SWI_L_DONE, buf, w.len);
 	exec_drop(p);
+	begin_next(p);
 }
 
 static int step_args(struct sim_proc *p)
@@ -438,6 +494,8 @@ int sim_proc_step(struct sim_proc *p)
 		return 1;
 	}
 	n += swi_lc_pump(p->lc);
+	if (p->behind_count && sim_now(p->node->s) >= p->exec.begun_ns + PATIENCE_NS)
+		n += give_back(p);
 	for (int i = 0; i < 64 && p->exec.active && !p->killed && exec_step(p); i++)
 		n++;
 	return n;
@@ -447,5 +505,8 @@ uint64_t sim_proc_next_ns(const struct sim_proc *p)
 {
 	if (!p->cl)
 		return p->born_ns;
-	return p->exec.active && p->exec.step == STEP_THINK ? p->exec.until_ns : UINT64_MAX;
+	if (!p->exec.active)
+		return UINT64_MAX;
+	return swi_min_u64(p->exec.step == STEP_THINK ? p->exec.until_ns : UINT64_MAX,
+			   p->behind_count ? p->exec.begun_ns + PATIENCE_NS : UINT64_MAX);
 }

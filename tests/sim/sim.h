@@ -52,8 +52,15 @@ struct sim_room { /* one chunk asked for */
 	int status;
 };
 
+#define SIM_BEHIND_MAX 64u
+struct sim_behind { /* a task that was sent ahead */
+	uint8_t *body;
+	uint32_t len;
+};
+
 struct sim_exec { /* the task in a worker's hands */
 	bool active;
+	uint64_t begun_ns;
 	uint8_t *body; /* the spec */
 	struct swi_spec spec;
 	uint32_t attempt;
@@ -77,6 +84,8 @@ struct sim_proc {
 	struct sim_fetch fetch;
 	struct sim_room room;
 	struct sim_exec exec;
+	struct sim_behind behind[SIM_BEHIND_MAX];
+	uint32_t behind_count;
 };
 
 struct sim_proc *sim_proc_new(struct sim_node *node, enum sim_kind_of_proc kind, uint32_t number);
