@@ -351,6 +351,16 @@ static void report(struct sim_proc *p, int status, const char *text)
 	begin_next(p);
 }
 
+/* In worlds of odd seeds tasks are short, but for a few: then the node sends them ahead. */
+static uint64_t think_ns(const struct sim_proc *p)
+{
+	const uint64_t d = p->exec.digest;
+
+	if (p->node->s->o.seed % 2 && d % 64)
+		return 20 * NS_PER_US + d % (100 * NS_PER_US);
+	return 50 * NS_PER_US + d % (60 * NS_PER_MS);
+}
+
 static int step_args(struct sim_proc *p)
 {
 	struct sim_exec *e = &p->exec;
@@ -361,7 +371,7 @@ static int step_args(struct sim_proc *p)
 
 	if (!swi_spec_next_arg(&e->spec, &pos, &a)) {
 		e->step = STEP_THINK;
-		e->until_ns = sim_now(p->node->s) + 50 * NS_PER_US + e->digest % (60 * NS_PER_MS);
+		e->until_ns = sim_now(p->node->s) + think_ns(p);
 		return 1;
 	}
 	if (a.is_ref) {
