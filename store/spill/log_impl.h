@@ -5,7 +5,8 @@
  *   spill.c    the face: index, completions, the turn of progress()
  *   space.c    which disk, which segment, which bytes; opening, closing and releasing segments
  *   append.c   writes: large ones straight from the arena, small ones gathered; acknowledgement
- *   restore.c  reads
+ *   restore.c  reads of whole objects
+ *   range.c    reads of a part
  *   recover.c  what earlier lives left in the folders
  *   compact.c  moving or punching what dead records hold
  *

@@ -42,6 +42,8 @@ struct swi_spill_io {
 	int status;		/* 0, -EIO, -ENOSPC / SWARM_EDISKFULL, SWARM_ECORRUPT, -ENOENT */
 	void (*cb)(struct swi_spill_io *io); /* exactly once, never from inside the call that began it */
 	void *owner;
+	uint64_t from, len;	/* of swi_spill_read_range() alone: which bytes of the payload */
+	void *data;		/* and, at cb(): where in @extent they begin */
 	struct swi_dio dio;	/* spill's own */
 	void *priv;		/* spill's own */
 };
@@ -54,6 +56,17 @@ void swi_spill_destroy(struct swi_spill *sp); /* finishes or fails what is in fl
 void swi_spill_write(struct swi_spill *sp, struct swi_spill_io *io);
 /* Reads a spilled object into @io->extent and verifies header and digest. It stays spilled. */
 void swi_spill_restore(struct swi_spill *sp, struct swi_spill_io *io);
+/*
+ * Reads the bytes [from, from + len) of a spilled object's payload and no more than their blocks into
+ * @io->extent, SWI_DISK_ALIGN aligned memory of @io->extent_bytes >= swi_spill_range_room(). At cb()
+ * they begin at @io->data. Byte b of a large object (SWI_LARGE_MIN) comes to lie at (64 + b) %
+ * SWI_DISK_ALIGN in its block, as in its extent: a range can be read straight into place. The
+ * digest covers the whole payload only: who puts ranges together compares it at the end. -EINVAL:
+ * there are no such bytes; -ENOENT.
+ */
+void swi_spill_read_range(struct swi_spill *sp, struct swi_spill_io *io);
+/* Bytes of memory for such a range; 0: the object is not spilled here or has no such bytes. */
+uint64_t swi_spill_range_room(struct swi_spill *sp, struct swarm_oid id, uint64_t from, uint64_t len);
 /* true: spilled here; *out_head is its header as written (any pointer may be NULL). */
 bool swi_spill_find(struct swi_spill *sp, struct swarm_oid id, struct swi_object_head *out_head);
 /* Forgets a spilled object; its bytes count as dead. In-flight restores finish. */
