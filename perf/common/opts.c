@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* opts.c - see opts.h. Runs before any thread starts. */
+#include "perf/common/opts.h"
+
+#define ITEM_MAX 32u
+
+/* Cuts the next item of a list off; false at its end. An empty or overlong item becomes "", which no parser takes. */
+static bool next_item(const char **s, const char *separators, char item[ITEM_MAX])
+{
+	size_t n;
+
+	if (!*s)
+		return false;
+	n = strcspn(*s, separators);
+	item[0] = '\0';
+	if (n < ITEM_MAX) {
+		memcpy(item, *s, n);
+		item[n] = '\0';
+	}
+	*s = (*s)[n] ? *s + n + 1 : NULL;
+	return true;
+}
+
+int perf_size_list(const char *s, uint64_t *out, uint32_t max, uint32_t *out_count)
+{
+	char item[ITEM_MAX];
+	uint32_t n = 0;
+
+	while (next_item(&s, ",", item)) {
+		if (n == max || swt_size(item, &out[n]) || !out[n])
+			return -EINVAL;
+		n++;
+	}
+	*out_count = n;
+	return 0;
+}
+
+int perf_percent_list(const char *s, double *out, uint32_t max, uint32_t *out_count)
+{
+	char item[ITEM_MAX], *end;
+	uint32_t n = 0;
+
+	while (next_item(&s, ",:", item)) {
+		if (n == max || item[0] < '0' || item[0] > '9')
+			return -EINVAL;
+		out[n] = strtod(item, &end);
+		if (*end || !(out[n] >= 0 && out[n] <= 100))
+			return -EINVAL;
+		n++;
+	}
+	*out_count = n;
+	return 0;
+}
+
+static int sizes(const struct swt_command *cmd, struct perf_opts *o)
+{
+	if (o->all_sizes || (o->size_text && !strcmp(o->size_text, "all"))) {
+		for (uint64_t s = 2; s <= PERF_SIZE_ALL_MAX; s *= 2)
+			o->size[o->size_count++] = s;
+		return 0;
+	}
+	if (!o->size_text)
+		return 0;
+	if (perf_size_list(o->size_text, o->size, PERF_SIZES_MAX, &o->size_count))
+		return swt_error(cmd, SWT_USAGE,
+				 "--size=%s: expected sizes such as 64,4k,1M (at most %u), or all",
+				 o->size_text, PERF_SIZES_MAX);
+	return 0;
+}
+
+static int check(const struct swt_command *cmd, struct perf_opts *o)
+{
+	const int modes = o->loopback + o->local + o->attach + (o->host != NULL);
+
+	if (modes > 1)
+		return swt_error(cmd, SWT_USAGE,
+				 "give one of HOST, --loopback, --local and --attach");
+	if (o->runs < 1 || o->runs > PERF_RUNS_MAX)
+		return swt_error(cmd, SWT_USAGE, "--runs=%u: expected 1 to %u", o->runs,
+				 PERF_RUNS_MAX);
+	if (o->port < 1 || o->port > 65535)
+		return swt_error(cmd, SWT_USAGE, "--port=%u: expected 1 to 65535", o->port);
+	if (o->iters && o->duration_ns)
+		return swt_error(cmd, SWT_USAGE, "give either --iters or --duration");
+	if (o->percentiles &&
+	    perf_percent_list(o->percentiles, o->percent, PERF_PERCENT_MAX, &o->percent_count))
+		return swt_error(cmd, SWT_USAGE,
+				 "--percentiles=%s: expected numbers from 0 to 100, such as 50,99,99.9",
+				 o->percentiles);
+	return sizes(cmd, o);
+}
+
+int perf_opts_parse(const struct swt_command *cmd, int argc, char **argv, void *out,
+		    struct perf_opts *o)
+{
+	static const double percent[] = {50, 90, 99, 99.9, 99.99};
+	int first, rc;
+
+	o->program = cmd->name;
+	o->argc = argc;
+	o->argv = argv;
+	if (!o->runs)
+		o->runs = 5;
+	if (!o->port)
+		o->port = PERF_PORT;
+	if (!o->threads)
+		o->threads = 1;
+	memcpy(o->percent, percent, sizeof(percent));
+	o->percent_count = SWI_ARRAY_LEN(percent);
+	rc = swt_parse(cmd, argc, argv, out, &first);
+	if (rc)
+		return rc;
+	if (!o->output)
+		o->output = "text";
+	if (cmd->args && !strcmp(cmd->args, "[HOST]") && first < argc)
+		o->host = argv[first];
+	return check(cmd, o);
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_perf_common.c - the histogram against sorted samples, lists of sizes and percentiles, medians, ratios, the JSON document. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "perf/common/report.h"
+#include "transport/base/env.h"
+
+#define N 200000u
+
+static int by_value(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void buckets__every_value_lies_in_its_bucket(void **state)
+{
+	uint64_t rng = 1, width;
+
+	(void)state;
+	for (uint32_t i = 0; i + 1 < PERF_HIST_BUCKETS; i++) {
+		const uint64_t low = perf_hist_low(i, &width);
+		uint64_t next_width;
+
+		assert_int_equal(perf_hist_index(low), i);
+		assert_int_equal(perf_hist_index(low + width - 1), i);
+		assert_int_equal(perf_hist_low(i + 1, &next_width), low + width);
+	}
+	for (uint32_t i = 0; i < N; i++) {
+		const uint64_t v = swi_splitmix64(&rng) >> (swi_splitmix64(&rng) & 63);
+
+		assert_true(perf_hist_low(perf_hist_index(v), &width) <= v);
+		assert_true(v - perf_hist_low(perf_hist_index(v), &width) < width);
+	}
+	assert_int_equal(perf_hist_index(UINT64_MAX), PERF_HIST_BUCKETS - 1);
+}
+
+static void percentiles__agree_with_sorted_samples(void **state)
+{
+	static const double percent[] = {0, 1, 10, 50, 90, 99, 99.9, 99.99, 100};
+	static struct perf_hist h, half[2];
+	uint64_t *v = calloc(N, sizeof(*v)), rng = 7;
+	double sum = 0;
+
+	(void)state;
+	assert_non_null(v);
+	perf_hist_init(&h);
+	perf_hist_init(&half[0]);
+	perf_hist_init(&half[1]);
+	for (uint32_t i = 0; i < N; i++) {
+		v[i] = 20 + (swi_splitmix64(&rng) >> (24 + swi_splitmix64(&rng) % 36));
+		perf_hist_add(&half[i & 1], v[i]);
+		sum += (double)v[i];
+	}
+	perf_hist_merge(&h, &half[0]);
+	perf_hist_merge(&h, &half[1]);
+	qsort(v, N, sizeof(*v), by_value);
+	assert_int_equal(h.count, N);
+	assert_int_equal(h.min, v[0]);
+	assert_int_equal(h.max, v[N - 1]);
+	assert_true(fabs(perf_hist_mean(&h) - sum / N) < 1e-6 * sum / N);
+	for (uint32_t i = 0; i < SWI_ARRAY_LEN(percent); i++) {
+		const uint64_t rank = (uint64_t)swi_max_u64((uint64_t)ceil(N * percent[i] / 100.0), 1);
+		const double want = (double)v[rank - 1], got = perf_hist_percentile(&h, percent[i]);
+
+		assert_true(fabs(got - want) <= want / 256 + 0.5);
+	}
+	free(v);
+}
+
+static void lists__are_read_or_refused(void **state)
+{
+	static const char *const bad[] = {"", ",", "64,", "0", "x", "64,,4k", "-1", "1e99"};
+	uint64_t s[4];
+	double p[4];
+	uint32_t n = 0;
+
+	(void)state;
+	assert_int_equal(perf_size_list("64,4k,1M", s, 4, &n), 0);
+	assert_int_equal(n, 3);
+	assert_int_equal(s[1], 4096);
+	assert_int_equal(s[2], 1 << 20);
+	for (uint32_t i = 0; i < SWI_ARRAY_LEN(bad); i++)
+		assert_int_equal(perf_size_list(bad[i], s, 4, &n), -EINVAL);
+	assert_int_equal(perf_size_list("1,2,3,4,5", s, 4, &n), -EINVAL);
+	assert_int_equal(perf_percent_list("50:99,99.9", p, 4, &n), 0);
+	assert_int_equal(n, 3);
+	assert_true(fabs(p[2] - 99.9) < 1e-9);
+	assert_int_equal(perf_percent_list("101", p, 4, &n), -EINVAL);
+	assert_int_equal(perf_percent_list("nan", p, 4, &n), -EINVAL);
+	assert_int_equal(perf_percent_list("50,", p, 4, &n), -EINVAL);
+}
+
+static struct perf_row *make_row(void)
+{
+	struct perf_row *row = perf_row_new(PERF_LAT, "get", 64);
+	struct perf_arm *ours = perf_row_arm(row, "swarm", 4), *base = perf_row_arm(row, "memcpy", 0);
+	static struct perf_hist h;
+
+	for (uint32_t run = 0; run < 3; run++) {
+		perf_hist_init(&h);
+		perf_hist_add(&h, 100 + run); /* below 128: exact */
+		perf_arm_run(ours, PERF_LAT, &h, 1, 64, 100);
+		perf_arm_value(base, run == 1 ? 202 : 50);
+		perf_arm_sample(ours, run);
+	}
+	perf_row_arm(row, "ib_read_lat", 0)->why = "not installed";
+	return row;
+}
+
+static void ratios__are_taken_run_by_run(void **state)
+{
+	struct perf_row *row = make_row();
+	const struct perf_spread q = perf_ratio(row, 1);
+	const double v[] = {4, 1, 3, 2};
+
+	(void)state;
+	assert_true(fabs(q.min - 0.5) < 1e-12);
+	assert_true(fabs(q.median - 2.0) < 1e-12);
+	assert_true(fabs(q.max - 2.04) < 1e-12);
+	assert_true(fabs(perf_spread_of(v, 4).median - 2.5) < 1e-12);
+	perf_row_free(row);
+}
+
+static void document__has_the_promised_keys(void **state)
+{
+	char path[] = "/tmp/swarm-perf-test-XXXXXX";
+	const int fd = mkstemp(path);
+	char *argv[] = {(char *)"t", NULL};
+	struct perf_opts o = {.program = "t", .argc = 1, .argv = argv, .output = "csv", .out_file = path,
+			      .percent = {50, 99.9}, .percent_count = 2, .unsorted = true};
+	struct perf_report *r = perf_report_new(&o, "Test");
+	json_t *doc, *row, *b;
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	perf_report_set(r, "mode", json_string("local"));
+	perf_report_row(r, make_row());
+	assert_int_equal(perf_report_end(r), 0);
+	doc = json_load_file(path, 0, NULL);
+	unlink(path);
+	assert_non_null(doc);
+	row = json_array_get(json_object_get(doc, "results"), 0);
+	assert_int_equal(json_real_value(json_object_get(json_object_get(row, "lat_ns"), "p50")), 101);
+	assert_non_null(json_object_get(json_object_get(row, "lat_ns"), "p99_9"));
+	assert_true(json_number_value(json_object_get(row, "ops_per_s")) > 0);
+	assert_true(json_number_value(json_object_get(row, "bw_bytes_per_s")) > 0);
+	b = json_object_get(row, "baseline");
+	assert_string_equal(json_string_value(json_object_get(b, "name")), "memcpy");
+	assert_int_equal(json_real_value(json_object_get(b, "value")), 50);
+	assert_int_equal(json_real_value(json_object_get(row, "ratio")), 2);
+	assert_int_equal(json_array_size(json_object_get(row, "baselines")), 2);
+	assert_int_equal(json_array_size(json_object_get(row, "samples_ns")), 3);
+	assert_non_null(json_object_get(json_object_get(doc, "machine"), "kernel"));
+	assert_non_null(json_object_get(json_object_get(doc, "versions"), "swarm"));
+	json_decref(doc);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(buckets__every_value_lies_in_its_bucket),
+		cmocka_unit_test(percentiles__agree_with_sorted_samples),
+		cmocka_unit_test(lists__are_read_or_refused),
+		cmocka_unit_test(ratios__are_taken_run_by_run),
+		cmocka_unit_test(document__has_the_promised_keys),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
