@@ -14,7 +14,6 @@
 #include "transport/base/env.h"
 
 #define SPINS	 300u		 /* looks before sleeping: about the time of a round trip */
-#define GRACE_NS (2 * NS_PER_S) /* the node's own limit ends first */
 
 int swi_calls_init(struct swi_lc *lc)
 {
@@ -139,13 +138,18 @@ int swi_lc_post(struct swi_lc *lc, uint16_t type, const void *body, uint32_t len
 /* The asker gave up: what the node granted goes back. A full ring leaves it to the end of the process. */
 static void undo_late(struct swi_lc *lc, uint64_t req, int status, struct swi_rd *body)
 {
-	const uint64_t offset = swi_rd_u64(body);
 	uint8_t buf[16];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
-	if (status || body->bad)
+	if (status)
 		return;
-	swi_wr_u64(&w, offset);
+	if ((req & 0xff) == SWI_L_GET_MANY) {
+		swi_batch_undo(lc, body);
+		return;
+	}
+	swi_wr_u64(&w, swi_rd_u64(body));
+	if (body->bad)
+		return;
 	if ((req & 0xff) == SWI_L_GET) {
 		swi_lc_try_post(lc, SWI_L_HELD_DONE, buf, w.len, NULL);
 	} else if ((req & 0xff) == SWI_L_CHUNK) {
@@ -294,7 +298,7 @@ int swi_lc_call(struct swi_lc *lc, uint16_t type, const void *body, uint32_t len
 	int rc = swi_lc_post(lc, type, body, len, &call);
 
 	if (!rc)
-		rc = swi_lc_wait(lc, &call, swi_sat_add(timeout_ns, GRACE_NS));
+		rc = swi_lc_wait(lc, &call, swi_sat_add(timeout_ns, SWI_LC_GRACE_NS));
 	if (!rc)
 		*out_status = call.status;
 	return rc;

@@ -140,6 +140,22 @@ static struct swi_chunk *take_spare(struct swi_lc *lc, uint64_t bytes)
 	return c;
 }
 
+uint64_t swi_chunks_room(struct swi_lc *lc)
+{
+	struct swi_lane *lane = &lc->lane[0]; /* the one that lock_lane() tries first */
+	uint64_t room = 0;
+
+	if (!pthread_mutex_trylock(&lane->lock)) {
+		room = lane->cur ? lane->cur->bytes - lane->cur->pos : 0;
+		pthread_mutex_unlock(&lane->lock);
+	}
+	pthread_mutex_lock(&lc->spare_lock);
+	swi_list_for_each(it, &lc->spare)
+		room += swi_list_entry(it, struct swi_chunk, link)->bytes;
+	pthread_mutex_unlock(&lc->spare_lock);
+	return room;
+}
+
 static void write_head(struct swi_lc *lc, const struct swi_chunk *c, uint64_t offset,
 		       const struct swi_object_head *head)
 {

@@ -71,6 +71,7 @@ int swi_client_attach(struct swi_snode *sn, struct swi_client_shm *shm, struct s
 	swi_list_init(&cl->grants);
 	swi_list_init(&cl->held);
 	swi_list_init(&cl->gets);
+	swi_list_init(&cl->manys);
 	swi_list_init(&cl->waits);
 	swi_list_init(&cl->rooms);
 	swi_list_init(&cl->dials);

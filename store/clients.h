@@ -41,11 +41,13 @@ struct swi_client {
 	struct swi_list grants; /* struct swi_grant */
 	struct swi_list held;	/* struct swi_client_held */
 	struct swi_list gets;	/* struct client_get (request.c) */
+	struct swi_list manys;	/* struct swi_client_many (many.c) */
 	struct swi_list waits;	/* struct client_wait (request.c) */
 	struct swi_list rooms;	/* struct client_room (grant.c), by its own link */
 	struct swi_list dials;	/* struct client_dial (request.c) */
 	char *status_text;	/* of the last SWI_L_STATUS with offset 0 */
 	uint32_t requests;	/* asked and not answered */
+	uint32_t items;		/* objects waited for in lists (request.h) */
 };
 
 struct swi_clients {

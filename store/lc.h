@@ -66,8 +66,14 @@ void swi_chunk_room_short(struct swi_lc *lc);
 int swi_chunk_carve(struct swi_lc *lc, uint64_t bytes, struct swi_object_head *head,
 		    struct swi_chunk **out_chunk, uint64_t *out_offset);
 void swi_chunk_put(struct swi_lc *lc, struct swi_chunk *c);
+/* Bytes that small objects can be carved from without a question; what other threads use is not counted. */
+uint64_t swi_chunks_room(struct swi_lc *lc);
+
+/* batch.c: nobody waits for this answer of a GET_MANY any more. */
+void swi_batch_undo(struct swi_lc *lc, struct swi_rd *body);
 
 /* call.c */
+#define SWI_LC_GRACE_NS (2 * NS_PER_S) /* after a call's time: the node's own limit ends first */
 int swi_calls_init(struct swi_lc *lc);
 void swi_calls_fini(struct swi_lc *lc);
 /* As swi_lc_try_post() without ringing the doorbell: the node core reads it when it next looks. */

@@ -119,19 +119,13 @@ int swi_lc_try_get(struct swi_lc *lc, struct swarm_ref ref, struct swarm_view *o
 	}
 }
 
-int swi_lc_accept(struct swi_lc *lc, struct swarm_ref ref, uint64_t offset, uint32_t gen20,
-		  struct swarm_view *out_view)
+int swi_lc_adopt(struct swi_lc *lc, struct swarm_ref ref, uint64_t offset, uint32_t gen20,
+		 struct swarm_view *out_view)
 {
 	struct swi_object_head *h = offset % SWI_GRANULE ? NULL : head_at(lc, offset);
-	uint8_t buf[8];
-	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 	uint32_t pin;
-	int rc = h ? swi_pin_set(lc->shm, offset, &pin) : -EPROTO;
+	const int rc = h ? swi_pin_set(lc->shm, offset, &pin) : -EPROTO;
 
-	/* The node's hold covers the object until it has read this: by then our pin stands. */
-	swi_wr_u64(&w, offset);
-	if (swi_lc_try_post_quiet(lc, SWI_L_HELD_DONE, buf, w.len) == -EAGAIN)
-		(void)!swi_lc_post(lc, SWI_L_HELD_DONE, buf, w.len, NULL);
 	if (rc)
 		return rc;
 	if (!is_object(lc, h, ref.id, gen20, offset)) {
@@ -140,6 +134,20 @@ int swi_lc_accept(struct swi_lc *lc, struct swarm_ref ref, uint64_t offset, uint
 	}
 	make_view(lc, h, pin, out_view);
 	return 0;
+}
+
+int swi_lc_accept(struct swi_lc *lc, struct swarm_ref ref, uint64_t offset, uint32_t gen20,
+		  struct swarm_view *out_view)
+{
+	uint8_t buf[8];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+	const int rc = swi_lc_adopt(lc, ref, offset, gen20, out_view);
+
+	/* The node's hold covers the object until it has read this: by then our pin stands. */
+	swi_wr_u64(&w, offset);
+	if (swi_lc_try_post_quiet(lc, SWI_L_HELD_DONE, buf, w.len) == -EAGAIN)
+		(void)!swi_lc_post(lc, SWI_L_HELD_DONE, buf, w.len, NULL);
+	return rc;
 }
 
 struct got {

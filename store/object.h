@@ -69,8 +69,16 @@ int swi_lc_try_get(struct swi_lc *lc, struct swarm_ref ref, struct swarm_view *o
 /* After a GET answer {offset, gen20, len}: pins it and tells the node (HELD_DONE). */
 int swi_lc_accept(struct swi_lc *lc, struct swarm_ref ref, uint64_t offset, uint32_t gen20,
 		  struct swarm_view *out_view);
+/* As accept, while the hold goes on. */
+int swi_lc_adopt(struct swi_lc *lc, struct swarm_ref ref, uint64_t offset, uint32_t gen20,
+		 struct swarm_view *out_view);
 int swi_lc_get(struct swi_lc *lc, struct swarm_ref ref, uint64_t timeout_ns,
 	       struct swarm_view *out_view);
+/* batch.c: as in store.h; @status has a row for each. Number of views, or of objects put. */
+int swi_lc_get_many(struct swi_lc *lc, const struct swarm_ref *refs, uint32_t count,
+		    uint64_t timeout_ns, struct swarm_view *views, int *status);
+int swi_lc_put_many(struct swi_lc *lc, const struct swarm_put *puts, uint32_t count,
+		    uint64_t timeout_ns, int *status);
 void swi_lc_release(struct swi_lc *lc, struct swarm_view *view);
 /* -EAGAIN: the chunk is used up or the object is large: ask for room (SWI_L_CHUNK) and hand the answer to swi_lc_grant(). */
 int swi_lc_try_create(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, struct swarm_buf *out_buf);

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * request.c - what each message of a client asks for (proto.h), except room (grant.c). Owner thread.
+ * request.c - what each message of a client asks for (proto.h): the switch, and the short ones. See request.h.
  *
- * A request that must wait is a struct of its own on a list of its client; it ends by exactly one reply
- * or with its client.
+ * Elsewhere: room (grant.c), many objects at once (many.c). Owner thread of the node.
  */
 #include <swarm/store.h>
 
-#include "store/proto.h"
+#include "store/request.h"
 #include "store/snode_internal.h"
 
 struct client_get {
@@ -32,7 +31,7 @@ struct client_wait { /* WAIT, and EXPLAIN with its one item */
 	struct wait_item item[];
 };
 
-static void blocked(struct swi_client *cl, int delta)
+void swi_client_blocked(struct swi_client *cl, int delta)
 {
 	struct swi_snode *sn = cl->sn;
 	const bool before = cl->blocked != 0;
@@ -45,19 +44,25 @@ static void blocked(struct swi_client *cl, int delta)
 
 /* ---- GET ---- */
 
-static bool reply_object(struct client_get *g, uint64_t offset)
+int swi_client_held_add(struct swi_client *cl, uint64_t offset)
 {
 	struct swi_client_held *held = malloc(sizeof(*held));
+
+	if (!held)
+		return -ENOMEM;
+	held->offset = offset;
+	swi_list_push_back(&cl->held, &held->link);
+	return 0;
+}
+
+static bool reply_object(struct client_get *g, uint64_t offset)
+{
 	const struct swi_object_head *h = swi_object_at(g->cl->sn, offset, NULL);
 	uint8_t buf[32];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
-	if (!held || !h) {
-		free(held);
+	if (!h || swi_client_held_add(g->cl, offset))
 		return false;
-	}
-	held->offset = offset;
-	swi_list_push_back(&g->cl->held, &held->link);
 	swi_wr_u32(&w, 0);
 	swi_wr_u64(&w, offset);
 	swi_wr_u32(&w, h->gen & 0xfffffu);
@@ -77,7 +82,7 @@ static void get_answer(struct swi_want *want, int status, const char *text, uint
 		swi_hold_drop(g->cl->sn, offset);
 		swi_client_reply_error(g->cl, g->req, SWARM_ECORRUPT, "the object's header is damaged");
 	}
-	blocked(g->cl, -1);
+	swi_client_blocked(g->cl, -1);
 	free(g);
 }
 
@@ -101,18 +106,13 @@ static int do_get(struct swi_client *cl, const struct swi_msg *msg)
 	g->want.deadline_ns = swi_sat_add(cl->sn->now_ns, timeout_ns);
 	g->want.cb = get_answer;
 	swi_list_push_back(&cl->gets, &g->link);
-	blocked(cl, 1);
+	swi_client_blocked(cl, 1);
 	swi_want(cl->sn, &g->want);
 	return 0;
 }
 
-static int do_held_done(struct swi_client *cl, const struct swi_msg *msg)
+int swi_client_held_end(struct swi_client *cl, uint64_t offset)
 {
-	struct swi_rd r = swi_rd_init(msg->body, msg->len);
-	const uint64_t offset = swi_rd_u64(&r);
-
-	if (!swi_rd_done(&r))
-		return -EPROTO;
 	swi_list_for_each(it, &cl->held)
 	{
 		struct swi_client_held *h = swi_list_entry(it, struct swi_client_held, link);
@@ -127,6 +127,14 @@ static int do_held_done(struct swi_client *cl, const struct swi_msg *msg)
 	return -EPROTO;
 }
 
+static int do_held_done(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_rd r = swi_rd_init(msg->body, msg->len);
+	const uint64_t offset = swi_rd_u64(&r);
+
+	return swi_rd_done(&r) ? swi_client_held_end(cl, offset) : -EPROTO;
+}
+
 /* ---- WAIT and EXPLAIN ---- */
 
 static void wait_free(struct client_wait *cw)
@@ -134,7 +142,7 @@ static void wait_free(struct client_wait *cw)
 	for (uint32_t i = 0; i < cw->n; i++)
 		swi_watch_cancel(cw->cl->sn, &cw->item[i].watch);
 	swi_list_del(&cw->link);
-	blocked(cw->cl, -1);
+	swi_client_blocked(cw->cl, -1);
 	free(cw);
 }
 
@@ -217,7 +225,7 @@ static struct client_wait *wait_make(struct swi_client *cl, uint64_t req, uint32
 		swi_list_init(&cw->item[i].watch.link);
 	}
 	swi_list_push_back(&cl->waits, &cw->link);
-	blocked(cl, 1);
+	swi_client_blocked(cl, 1);
 	return cw;
 }
 
@@ -553,6 +561,10 @@ int swi_client_request(struct swi_client *cl, const struct swi_msg *msg)
 		return do_get(cl, msg);
 	case SWI_L_HELD_DONE:
 		return do_held_done(cl, msg);
+	case SWI_L_GET_MANY:
+		return swi_client_get_many(cl, msg);
+	case SWI_L_HELD_MANY:
+		return swi_client_held_many(cl, msg);
 	case SWI_L_WAIT:
 		return do_wait(cl, msg);
 	case SWI_L_DELETE:
@@ -579,9 +591,10 @@ void swi_client_requests_drop(struct swi_client *cl)
 
 		swi_want_cancel(cl->sn, &g->want);
 		swi_list_del(&g->link);
-		blocked(cl, -1);
+		swi_client_blocked(cl, -1);
 		free(g);
 	}
+	swi_client_manys_drop(cl);
 	while (!swi_list_empty(&cl->waits))
 		wait_free(swi_list_first(&cl->waits, struct client_wait, link));
 	while (!swi_list_empty(&cl->dials))

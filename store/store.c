@@ -270,6 +270,38 @@ void swarm_view_release(struct swarm_store *store, struct swarm_view *view)
 	swi_lc_release(store->lc, view);
 }
 
+int swarm_store_get_many(struct swarm_store *store, const struct swarm_ref *refs, uint32_t count,
+			 uint64_t timeout_ns, struct swarm_view *out_views, int *out_status)
+{
+	int *status = out_status;
+	int rc;
+
+	if (count > SWARM_MANY_MAX)
+		return -EINVAL;
+	if (!status)
+		status = calloc(count + 1, sizeof(*status));
+	if (!status)
+		return -ENOMEM;
+	rc = swi_lc_get_many(store->lc, refs, count, timeout_ns, out_views, status);
+	if (!out_status)
+		free(status);
+	return rc;
+}
+
+int swarm_store_put_many(struct swarm_store *store, const struct swarm_put *puts, uint32_t count,
+			 uint64_t timeout_ns, int *out_status)
+{
+	if (count > SWARM_MANY_MAX)
+		return -EINVAL;
+	return swi_lc_put_many(store->lc, puts, count, timeout_ns, out_status);
+}
+
+void swarm_views_release(struct swarm_store *store, struct swarm_view *views, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		swi_lc_release(store->lc, &views[i]);
+}
+
 int swarm_store_contains(struct swarm_store *store, struct swarm_ref ref)
 {
 	return swi_lc_contains(store->lc, ref);

@@ -52,6 +52,16 @@ struct swarm_view {
 	uint64_t priv[2];
 };
 
+/** One row of swarm_store_put_many(): the caller's bytes, read before the call returns. */
+struct swarm_put {
+	struct swarm_ref ref;
+	const void *data;
+	uint64_t len; /* bytes */
+};
+
+/** The most rows of swarm_store_get_many() and swarm_store_put_many(). */
+#define SWARM_MANY_MAX 4096u
+
 /** One row of swarm_store_list(). */
 struct swarm_object_info {
 	struct swarm_ref ref;
@@ -154,6 +164,40 @@ SWARM_API SWARM_MUST_CHECK int swarm_store_get(struct swarm_store *store, struct
 					       uint64_t timeout_ns, struct swarm_view *out_view);
 /** swarm_view_release - unpin. The view's bytes must not be touched afterwards. A zeroed view is fine. */
 SWARM_API void swarm_view_release(struct swarm_store *store, struct swarm_view *view);
+/**
+ * swarm_store_get_many - pin many objects with one question to the node for all that are not here.
+ *
+ * What:     as swarm_store_get() for each of @refs, with one deadline for all. out_views[i] belongs to refs[i]; where
+ *           out_status[i] (NULL = not wanted) is not 0 the view is zeroed, so all can be released in bulk. A
+ *           ref may appear twice: each view is a pin of its own.
+ * Units:    @timeout_ns [ns]; 0 = local memory only; @count at most SWARM_MANY_MAX.
+ * Lifetime: each view's bytes are valid and never change until it is released, by swarm_views_release() or alone.
+ * Threads:  any, concurrently. Cost: hits as swarm_store_get(), all misses together one round trip to the node core.
+ * On error: nothing stays pinned; out_views and out_status are untouched.
+ * Return:   how many views are valid (less than @count: see out_status, codes of swarm_store_get()), or
+ *           -EINVAL (too many), -ENOMEM.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_get_many(struct swarm_store *store,
+						    const struct swarm_ref *refs, uint32_t count,
+						    uint64_t timeout_ns,
+						    struct swarm_view *out_views, int *out_status);
+/**
+ * swarm_store_put_many - put many objects; all the room that they need is asked for at once.
+ *
+ * What:     create, copy and seal each row, in order, as swarm_store_put(). One that fails (-EEXIST, say) does not stop
+ *           the others: out_status[i] (NULL = not wanted) says what became of each.
+ * Units:    @timeout_ns [ns] is for all together; @count at most SWARM_MANY_MAX.
+ * Lifetime: the rows and their bytes are borrowed until return.
+ * Threads:  any, concurrently. Cost: one round trip to the node core for what does not fit into room that this process
+ *           has already.
+ * Return:   how many were sealed by this call, or -EINVAL (too many), -ENOMEM.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_put_many(struct swarm_store *store,
+						    const struct swarm_put *puts, uint32_t count,
+						    uint64_t timeout_ns, int *out_status);
+/** swarm_views_release - release @count views; zeroed ones among them are fine. Any thread; no system call. */
+SWARM_API void swarm_views_release(struct swarm_store *store, struct swarm_view *views,
+				   uint32_t count);
 /** swarm_store_contains - 1: in local memory now; 0: not. No system call, no waiting. */
 SWARM_API int swarm_store_contains(struct swarm_store *store, struct swarm_ref ref);
 /**

@@ -52,6 +52,40 @@ static void test_both_ways_and_absent(void **state)
 	swarm_store_close(b);
 }
 
+/* Half of them are on the other node, two nowhere: one question, one deadline, each has its own answer. */
+static void test_many(void **state)
+{
+	struct swarm_store *a = rig_open(1, MIB(16), NULL), *b = rig_open(2, MIB(16), NULL);
+	struct swarm_ref ref[64];
+	struct swarm_view v[64];
+	int status[64];
+
+	(void)state;
+	rig_join(a, b);
+	for (uint32_t i = 0; i < 64; i++) {
+		ref[i] = swarm_ref_new(i % 2 ? a : b);
+		if (i != 20 && i != 31)
+			rig_put(i % 2 ? a : b, ref[i], 1000 + i * 997);
+	}
+	assert_int_equal(swarm_store_get_many(b, ref, 64, NS_PER_S, v, status), 62);
+	for (uint32_t i = 0; i < 64; i++) {
+		const bool absent = i == 20 || i == 31;
+
+		assert_int_equal(status[i], absent ? -ENOENT : 0);
+		if (absent)
+			continue;
+		assert_int_equal(v[i].len, 1000 + i * 997);
+		assert_true(filled(v[i].data, v[i].len, ref[i].id.w[0] ^ ref[i].id.w[1]));
+	}
+	assert_int_equal(rig_stat(b, "pins"), 62);
+	swarm_views_release(b, v, 64);
+	assert_int_equal(rig_stat(b, "pins"), 0);
+	assert_int_equal(rig_stat(b, "holds"), 0);
+	assert_int_equal(rig_stat(b, "fetches"), 31);
+	swarm_store_close(a);
+	swarm_store_close(b);
+}
+
 static void test_named(void **state)
 {
 	struct swarm_store *st[3];
@@ -364,6 +398,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_sizes),
 	    cmocka_unit_test(test_both_ways_and_absent),
+	    cmocka_unit_test(test_many),
 	    cmocka_unit_test(test_named),
 	    cmocka_unit_test(test_wait_before_it_is_made),
 	    cmocka_unit_test(test_shared_transfer),
