@@ -146,7 +146,8 @@ static int ret_seal(struct swarm_task *task, uint32_t i)
 	if (r->state == SWI_RET_NONE)
 		rc = swarm_task_return_create(task, i, 0, &p);
 	if (!rc && r->state == SWI_RET_MADE) {
-		rc = swarm_store_seal(task->client.store, &r->buf); /* consumes the buffer */
+		/* Not the public call: a result need not be durable, it can be made again. Consumes the buffer. */
+		rc = swi_lc_seal(swi_store_lc(task->client.store), &r->buf);
 		r->state = rc == -EEXIST ? SWI_RET_STANDS : SWI_RET_NONE;
 		rc = rc == -EEXIST ? 0 : rc;
 	}

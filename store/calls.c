@@ -83,6 +83,45 @@ int swarm_store_wait(struct swarm_store *store, const struct swarm_ref *refs, ui
 	return rc;
 }
 
+/* ---- sync ---- */
+
+static int sync_asked(struct swarm_store *st, const struct swarm_ref *refs, uint32_t count,
+		      uint64_t timeout_ns)
+{
+	const uint32_t cap = 16 + count * 20;
+	uint8_t *body = malloc(cap);
+	struct swi_wr w = swi_wr_init(body, cap);
+	int rc, status = 0;
+
+	if (!body)
+		return -ENOMEM;
+	swi_wr_u32(&w, count);
+	swi_wr_u64(&w, timeout_ns);
+	for (uint32_t i = 0; i < count; i++)
+		swi_wr_ref(&w, refs[i]);
+	rc = swi_lc_call(st->lc, SWI_L_SYNC, body, w.len, timeout_ns, NULL, NULL, &status);
+	free(body);
+	return rc ? rc : status;
+}
+
+int swarm_store_sync(struct swarm_store *store, const struct swarm_ref *refs, uint32_t count,
+		     uint64_t timeout_ns)
+{
+	const uint64_t end = swi_sat_add(swi_now(swi_env_real()), timeout_ns);
+	uint32_t done = 0;
+	int rc = 0;
+
+	do { /* the message of an empty list still asks whether anything can be kept */
+		const uint32_t n = (uint32_t)swi_min_u64(count - done, WAIT_MAX);
+		const uint64_t now = swi_now(swi_env_real());
+
+		rc = sync_asked(store, refs + done, n,
+				timeout_ns == SWARM_FOREVER ? SWARM_FOREVER : end > now ? end - now : 0);
+		done += n;
+	} while (!rc && done < count);
+	return rc;
+}
+
 /* ---- list ---- */
 
 struct listed {

@@ -45,6 +45,7 @@ struct swi_client {
 	struct swi_list waits;	/* struct client_wait (request.c) */
 	struct swi_list rooms;	/* struct client_room (grant.c), by its own link */
 	struct swi_list dials;	/* struct client_dial (request.c) */
+	struct swi_list syncs;	/* struct client_sync (sync.c) */
 	char *status_text;	/* of the last SWI_L_STATUS with offset 0 */
 	uint32_t requests;	/* asked and not answered */
 	uint32_t items;		/* objects waited for in lists (request.h) */

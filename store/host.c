@@ -153,6 +153,7 @@ static int make_core(struct swi_host *h, const struct swi_host_opts *o, uint64_t
 	    .spill_bytes = o->spill_bytes,
 	    .segment_bytes = o->segment_bytes,
 	    .spill_keep = o->spill_keep,
+	    .durable = o->durable && o->spill_keep,
 	    .node = o->node,
 	    .epoch = epoch,
 	};
@@ -329,6 +330,8 @@ int swi_host_run(struct swi_host *h)
 			idle = 0;
 		}
 	}
+	if (swi_snode_spill(h->sn)) /* destroy() may be another thread's */
+		swi_spill_quiesce(swi_snode_spill(h->sn));
 	return 0;
 }
 

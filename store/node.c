@@ -3,6 +3,7 @@
  * node.c - the loop of the node core: it makes the rooms, moves each forward, and adds up. See node.h.
  */
 #include "store/snode_internal.h"
+#include "store/sync.h"
 
 #define STAGING_BYTES MIB(4) /* small objects are gathered here before they are written */
 
@@ -110,6 +111,8 @@ int swi_snode_create(const struct swi_snode_opts *opts, struct swi_snode **out, 
 	swi_digests_init(sn);
 	swi_rooms_init(sn);
 	swi_draining_init(sn);
+	swi_list_init(&sn->syncs);
+	atomic_store(&sn->shm->durable, opts->durable);
 	snprintf(why, why_len, "the node core cannot start");
 	rc = open_rooms(sn, why, why_len);
 	if (rc) {
@@ -137,6 +140,7 @@ void swi_snode_destroy(struct swi_snode *sn)
 	swi_spill_destroy(sn->spill);
 	sn->spill = NULL;
 	swi_clients_fini(sn);
+	swi_syncs_fini(sn);
 	swi_draining_fini(sn);
 	swi_peers_fini(sn);
 	swi_fetches_fini(sn);

@@ -40,6 +40,7 @@ struct swi_snode_opts {
 	uint32_t disk_count;
 	uint64_t spill_bytes, segment_bytes;
 	bool spill_keep;
+	bool durable; /* every seal by the public calls waits until the object is durable; with spill_keep */
 	uint32_t node;	 /* 0 = given later by swi_snode_set_number() */
 	uint64_t epoch;	 /* boot epoch, random, never 0 */
 	uint32_t high_water_permille; /* eviction starts; 0 = 850 */

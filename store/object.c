@@ -50,6 +50,11 @@ uint32_t swi_lc_node(const struct swi_lc *lc)
 	return atomic_load_explicit(&lc->index.head->node, memory_order_relaxed);
 }
 
+bool swi_lc_durable(const struct swi_lc *lc)
+{
+	return atomic_load_explicit(&lc->index.head->durable, memory_order_relaxed);
+}
+
 /* The header that a slot leads to, if its extent can lie in the arena at all. */
 static struct swi_object_head *head_at(struct swi_lc *lc, uint64_t offset)
 {

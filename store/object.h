@@ -40,6 +40,8 @@ struct swi_lc_opts {
 int swi_lc_create(const struct swi_lc_opts *opts, struct swi_lc **out);
 void swi_lc_destroy(struct swi_lc *lc);
 uint32_t swi_lc_node(const struct swi_lc *lc);
+/* Do the public calls wait until what they sealed is durable? */
+bool swi_lc_durable(const struct swi_lc *lc);
 
 /* ---- requests ---- */
 struct swi_call {

@@ -25,6 +25,7 @@ enum swi_lmsg {
 	SWI_L_EXPLAIN = 0x0c,	 /* {ref} -> {str text}; status = what a get would return now */
 	SWI_L_GET_MANY = 0x0d,	 /* {u64 timeout_ns, u32 n, n x ref} -> {u32 n, n x {i32 status, u64 offset, u32 gen20, u64 len}}, when all are settled; a hold for each status 0 */
 	SWI_L_HELD_MANY = 0x0e,	 /* {u32 n, n x u64 offset}: ends as many holds that GET or GET_MANY gave (no answer) */
+	SWI_L_SYNC = 0x12,	 /* {u32 n, u64 timeout_ns, n x ref} -> {}: all are durable; else the first one's error */
 	SWI_L_UPPER = 0x40,	 /* first of the layer above */
 };
 

@@ -8,6 +8,7 @@
 
 #include "store/request.h"
 #include "store/snode_internal.h"
+#include "store/sync.h"
 
 struct client_get {
 	struct swi_list link;
@@ -577,6 +578,8 @@ int swi_client_request(struct swi_client *cl, const struct swi_msg *msg)
 		return do_peer(cl, msg);
 	case SWI_L_EXPLAIN:
 		return do_explain(cl, msg);
+	case SWI_L_SYNC:
+		return swi_sync_request(cl, msg);
 	default:
 		if (msg->type >= SWI_L_UPPER && sn->hooks.client_msg)
 			return sn->hooks.client_msg(sn->hooks.ctx, cl, msg);
@@ -597,6 +600,7 @@ void swi_client_requests_drop(struct swi_client *cl)
 	swi_client_manys_drop(cl);
 	while (!swi_list_empty(&cl->waits))
 		wait_free(swi_list_first(&cl->waits, struct client_wait, link));
+	swi_syncs_drop(cl);
 	while (!swi_list_empty(&cl->dials))
 		dial_free(swi_list_first(&cl->dials, struct client_dial, link));
 }

@@ -93,6 +93,7 @@ struct swi_shm_head { /* start of the index memfd; one page */
 	uint64_t boot_epoch;
 	_Atomic uint32_t node;	    /* this node's number, 0 until joined */
 	_Atomic uint32_t clustered; /* 1: seals of named objects are announced */
+	_Atomic uint32_t durable;   /* 1: seals by the public calls wait until the object is durable */
 	_Atomic uint32_t keeps;	    /* 1: tasks may still need what a user deletes: the home decides when it goes */
 	uint64_t chunk_bytes;	    /* of a client's chunk for small objects */
 	alignas(64) _Atomic uint32_t waiters; /* > 0: somebody waits for an object: announce seals */

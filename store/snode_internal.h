@@ -56,6 +56,7 @@ struct swi_snode {
 	struct swi_rooms rooms;
 	struct swi_evict evict;
 	struct swi_draining draining;
+	struct swi_list syncs; /* struct client_sync that nobody waits for any more (sync.c) */
 	struct swi_snode_stats stats; /* counters; the sizes are filled in by swi_snode_stats() */
 };
 

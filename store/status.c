@@ -38,6 +38,7 @@ static json_t *spill_json(struct swi_snode *sn)
 	set(o, "written_bytes", s->written_bytes);
 	set(o, "restored_objects", s->restored_objects);
 	set(o, "restored_bytes", s->restored_bytes);
+	set(o, "syncs", s->syncs);
 	set(o, "compacted_bytes", s->compacted_bytes);
 	set(o, "write_errors", s->write_errors);
 	set(o, "read_errors", s->read_errors);

@@ -96,6 +96,8 @@ static int host_opts(const struct swarm_store_opts *o, struct swi_host_opts *ho,
 	    .objects_max = o->objects_max,
 	    .huge_pages = o->flags & SWARM_STORE_HUGE_PAGES,
 	    .spill_bytes = o->spill_bytes,
+	    .spill_keep = o->flags & (SWARM_STORE_KEEP | SWARM_STORE_DURABLE),
+	    .durable = o->flags & SWARM_STORE_DURABLE,
 	    .node = o->node,
 	    .log_name = "store",
 	};
@@ -160,8 +162,12 @@ int swarm_store_open(const struct swarm_store_opts *opts, struct swarm_store **o
 	}
 	if (opts)
 		memcpy(&o, opts, opts->size);
-	if (o.flags & ~SWARM_STORE_HUGE_PAGES) {
+	if (o.flags & ~(SWARM_STORE_HUGE_PAGES | SWARM_STORE_KEEP | SWARM_STORE_DURABLE)) {
 		snprintf(why, why_len, "unknown flags 0x%x", o.flags);
+		return -EINVAL;
+	}
+	if ((o.flags & (SWARM_STORE_KEEP | SWARM_STORE_DURABLE)) && !o.spill_dir) {
+		snprintf(why, why_len, "to keep objects a store needs a folder: set spill_dir");
 		return -EINVAL;
 	}
 	st = store_new();
@@ -236,9 +242,20 @@ int swarm_store_create(struct swarm_store *store, struct swarm_ref ref, uint64_t
 	return swi_lc_create_object(store->lc, ref, len, timeout_ns, out_buf);
 }
 
+/* Of a durable store: sealed means on disk. */
+static int seal(struct swarm_store *store, struct swarm_buf *buf)
+{
+	const struct swarm_ref ref = buf->ref;
+	const int rc = swi_lc_seal(store->lc, buf);
+
+	if (SWI_LIKELY(rc || !swi_lc_durable(store->lc)))
+		return rc;
+	return swarm_store_sync(store, &ref, 1, SWARM_FOREVER);
+}
+
 int swarm_store_seal(struct swarm_store *store, struct swarm_buf *buf)
 {
-	return swi_lc_seal(store->lc, buf);
+	return seal(store, buf);
 }
 
 void swarm_store_abort(struct swarm_store *store, struct swarm_buf *buf)
@@ -256,7 +273,7 @@ int swarm_store_put(struct swarm_store *store, struct swarm_ref ref, const void 
 		return rc;
 	if (len)
 		memcpy(buf.data, data, len);
-	return swi_lc_seal(store->lc, &buf);
+	return seal(store, &buf);
 }
 
 int swarm_store_get(struct swarm_store *store, struct swarm_ref ref, uint64_t timeout_ns,
@@ -288,11 +305,43 @@ int swarm_store_get_many(struct swarm_store *store, const struct swarm_ref *refs
 	return rc;
 }
 
+/* One group for all that were sealed; where that fails, each is asked for its own error. */
+static int put_many_durable(struct swarm_store *store, const struct swarm_put *puts, uint32_t count,
+			    uint64_t timeout_ns, int *out_status)
+{
+	struct swarm_ref *refs = calloc(count + 1, sizeof(*refs));
+	int *status = calloc(count + 1, sizeof(*status));
+	uint32_t n = 0;
+	int done = -ENOMEM;
+
+	if (refs && status) {
+		done = swi_lc_put_many(store->lc, puts, count, timeout_ns, status);
+		for (uint32_t i = 0; i < count; i++)
+			if (!status[i])
+				refs[n++] = puts[i].ref;
+		if (swarm_store_sync(store, refs, n, SWARM_FOREVER)) {
+			for (uint32_t i = 0; i < count; i++) {
+				if (status[i])
+					continue;
+				status[i] = swarm_store_sync(store, &puts[i].ref, 1, SWARM_FOREVER);
+				done -= status[i] != 0;
+			}
+		}
+		if (out_status)
+			memcpy(out_status, status, count * sizeof(*status));
+	}
+	free(refs);
+	free(status);
+	return done;
+}
+
 int swarm_store_put_many(struct swarm_store *store, const struct swarm_put *puts, uint32_t count,
 			 uint64_t timeout_ns, int *out_status)
 {
 	if (count > SWARM_MANY_MAX)
 		return -EINVAL;
+	if (swi_lc_durable(store->lc))
+		return put_many_durable(store, puts, count, timeout_ns, out_status);
 	return swi_lc_put_many(store->lc, puts, count, timeout_ns, out_status);
 }
 

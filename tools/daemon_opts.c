@@ -163,6 +163,17 @@ static int complete_bind(struct swt_daemon_opts *o, struct swt_daemon_strings *b
 	return 0;
 }
 
+static int complete_disk(struct swt_daemon_opts *o, char *why, size_t why_len)
+{
+	if ((o->durable || o->spill_keep) && !o->spill_dirs.n) {
+		snprintf(why, why_len, "--%s needs a folder to keep objects in: use --spill-dir",
+			 o->durable ? "durable" : "spill-keep");
+		return SWT_USAGE;
+	}
+	o->spill_keep = o->spill_keep || o->durable;
+	return 0;
+}
+
 static int complete_memory(struct swt_daemon_opts *o, char *why, size_t why_len)
 {
 	const uint64_t total = meminfo("MemTotal"), avail = meminfo("MemAvailable");
@@ -201,6 +212,8 @@ int swt_daemon_complete(struct swt_daemon_opts *o, struct swt_daemon_strings *bu
 		rc = complete_dir(o, buf, why, why_len);
 	if (!rc)
 		rc = complete_bind(o, buf, why, why_len);
+	if (!rc)
+		rc = complete_disk(o, why, why_len);
 	if (!rc)
 		rc = complete_memory(o, why, why_len);
 	if (!rc)
@@ -306,4 +319,6 @@ void swt_daemon_to_argv(const struct swt_daemon_opts *o, struct swt_argv *a)
 		swt_argv_add(a, "--huge-pages");
 	if (o->spill_keep)
 		swt_argv_add(a, "--spill-keep");
+	if (o->durable)
+		swt_argv_add(a, "--durable");
 }

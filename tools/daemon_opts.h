@@ -15,7 +15,7 @@
 #define SWT_UNSET	 UINT64_MAX
 
 struct swt_daemon_opts {
-	bool head, huge_pages, provided, spill_keep;
+	bool head, huge_pages, provided, spill_keep, durable;
 	const char *address, *dir, *bind, *key_file, *transport, *device, *log_level;
 	uint32_t port, min_nodes, max_nodes, workers_max;
 	uint32_t ready_fd; /* UINT32_MAX = none */
@@ -37,6 +37,7 @@ struct swt_daemon_opts {
 	{"spill-dir", 0, SWT_LIST, SWT_OFF(T, m, spill_dirs), "DIR", "folder for objects that do not fit; may be repeated", NULL}, \
 	{"spill-bytes", 0, SWT_SIZE, SWT_OFF(T, m, spill_bytes), "SIZE", "limit of the spill folders (default: the disk's, less a reserve)", NULL}, \
 	{"spill-keep", 0, SWT_FLAG, SWT_OFF(T, m, spill_keep), NULL, "find again what an earlier daemon spilled there", NULL}, \
+	{"durable", 0, SWT_FLAG, SWT_OFF(T, m, durable), NULL, "as --spill-keep, and puts return when the object is safe on disk", NULL}, \
 	{"cpus", 0, SWT_AMOUNT, SWT_OFF(T, m, cpus), "N", "cpus for tasks (default: those of this host)", NULL}, \
 	{"memory", 0, SWT_SIZE, SWT_OFF(T, m, memory), "SIZE", "memory for tasks (default: 70% of this host's, less the arena)", NULL}, \
 	{"gpus", 0, SWT_AMOUNT, SWT_OFF(T, m, gpus), "N", "gpus for tasks (default: those found in /dev)", NULL}, \

@@ -35,6 +35,8 @@ struct swarm_store_opts {
 	uint32_t node;		 /* node number among the peers; default: random */
 };
 #define SWARM_STORE_HUGE_PAGES 0x1u /* ask for transparent huge pages in the arena */
+#define SWARM_STORE_KEEP       0x2u /* keep spill_dir: a store opened on it later finds what was spilled or synced */
+#define SWARM_STORE_DURABLE    0x4u /* as KEEP, and seal and put return when the object is durable */
 
 /** A writable, unsealed object. Fields other than data, len and ref are private. */
 struct swarm_buf {
@@ -139,7 +141,8 @@ SWARM_API SWARM_MUST_CHECK int swarm_store_create(struct swarm_store *store, str
  * swarm_store_seal - make the object immutable and visible to every process.
  *
  * The buffer is consumed in every case. Return: 0, -EEXIST (somebody sealed this id first: theirs stands, ours is
- * dropped), SWARM_EINDEXFULL. Cost: two atomic operations; wakes nobody unless somebody waits.
+ * dropped), SWARM_EINDEXFULL; of a durable store also the errors of swarm_store_sync(): the object is then visible,
+ * but only in memory. Cost: two atomic operations; wakes nobody unless somebody waits.
  */
 SWARM_API SWARM_MUST_CHECK int swarm_store_seal(struct swarm_store *store, struct swarm_buf *buf);
 /** swarm_store_abort - drop an unsealed object; the buffer is consumed. */
@@ -210,6 +213,22 @@ SWARM_API SWARM_MUST_CHECK int swarm_store_wait(struct swarm_store *store,
 						const struct swarm_ref *refs, uint32_t count,
 						uint32_t min, uint64_t timeout_ns,
 						uint8_t *out_ready);
+/**
+ * swarm_store_sync - make objects durable: on disk, and found by the next store on the same folder.
+ *
+ * What:     each of the @count objects in this node's memory is written to the spill folder (they stay in memory) and
+ *           the disk confirms it; what was written already costs nothing. Many objects in one call, or calls of many
+ *           threads, share the disk's confirmation (fdatasync). Their content survives SIGKILL and power loss from then on,
+ *           until they are deleted. A named object is found by its name, another one by its old reference.
+ * Needs:    a store opened with SWARM_STORE_KEEP or SWARM_STORE_DURABLE, or a daemon started with --spill-keep or --durable.
+ * Threads:  any, concurrently. Units: @timeout_ns [ns]; SWARM_FOREVER = no limit.
+ * Return:   0: all are durable. Else the first failure: -ENOENT (not on this node), SWARM_EDISKFULL, -EIO,
+ *           SWARM_EDELETED, -ETIMEDOUT (they go on being written), -EOPNOTSUPP (this store keeps nothing),
+ *           SWARM_ENODAEMON. Others of the list may be durable all the same; calling again is cheap.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_sync(struct swarm_store *store,
+						const struct swarm_ref *refs, uint32_t count,
+						uint64_t timeout_ns);
 /**
  * swarm_store_delete - forget the object everywhere: every copy, in memory and on disk.
  *

@@ -29,19 +29,26 @@ static void record_over(struct swi_spill *sp, struct swi_spill_obj *o, int statu
 		return;
 	}
 	o->io = NULL;
+	const struct swarm_oid id = io->id;
+
 	if (!status) {
 		sp->stats.written_objects++;
 		sp->stats.written_bytes += obj_bytes(o);
 		swi_log_attach(sp, o, o->seg, o->off);
 		if (o->doomed) {
 			status = -ECANCELED;
-			swi_spill_forget(sp, io->id);
+			swi_spill_forget(sp, id);
 		}
 	} else {
 		swi_log_index_del(sp, o);
 		free(o);
 	}
-	swi_log_finish(sp, io, status);
+	while (io) { /* who began it, and who joined */
+		struct swi_spill_io *next = io->priv;
+
+		swi_log_finish(sp, io, status);
+		io = next;
+	}
 }
 
 /* A transfer failed: another try on another segment, of another disk where there is one. */
@@ -133,6 +140,7 @@ void swi_log_sync(struct swi_spill *sp, struct swi_seg *seg)
 		return;
 	}
 	swi_list_splice(&seg->syncing, &seg->unsynced);
+	sp->stats.syncs++;
 	seg->sync = (struct swi_dio){
 		.op = SWI_DIO_SYNC, .file = seg->file, .cb = sync_done, .owner = seg};
 	seg->sync_busy = true;

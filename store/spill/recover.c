@@ -37,23 +37,32 @@ struct mark { /* what a tombstone names */
 };
 
 /* ---- reading, and waiting for it ---- */
-static void read_arrived(struct swi_dio *dio)
+static void arrived(struct swi_dio *dio)
 {
 	*(bool *)dio->owner = true;
 }
 
-static int read_now(struct swi_disk *d, struct swi_file *f, void *buf, uint64_t off, uint64_t len)
+static int do_now(struct swi_disk *d, struct swi_dio *dio)
 {
 	bool over = false;
-	struct swi_dio dio = {.op = SWI_DIO_READ, .file = f, .buf = buf, .off = off,
-			      .len = (uint32_t)len, .cb = read_arrived, .owner = &over};
-	int rc = d->ops->submit(d, &dio);
+	int rc;
 
+	dio->cb = arrived;
+	dio->owner = &over;
+	rc = d->ops->submit(d, dio);
 	if (rc)
 		return rc;
 	while (!over)
 		(void)d->ops->wait(d);
-	return dio.status;
+	return dio->status;
+}
+
+static int read_now(struct swi_disk *d, struct swi_file *f, void *buf, uint64_t off, uint64_t len)
+{
+	struct swi_dio dio = {
+		.op = SWI_DIO_READ, .file = f, .buf = buf, .off = off, .len = (uint32_t)len};
+
+	return do_now(d, &dio);
 }
 
 /* ---- the files ---- */
@@ -299,9 +308,16 @@ static int scan_at(struct scan *sc, uint64_t off, uint64_t *out_next)
 
 static int by_scan(struct scan *sc)
 {
+	struct swi_dio sync = {.op = SWI_DIO_SYNC, .file = sc->seg->file};
 	uint64_t off = SWI_SEG_DATA_OFF;
-	int rc = 0;
+	/*
+	 * What a process that was killed had not synced may be in caches only. From now on it counts
+	 * as durable, so it must become so first.
+	 */
+	int rc = do_now(sc->sp->disks[sc->seg->disk].d, &sync);
 
+	if (rc)
+		return rc;
 	sc->have = 0;
 	sc->seg->append = SWI_SEG_DATA_OFF;
 	while (!rc && off + SWI_GRANULE <= sc->end)

@@ -131,6 +131,11 @@ void swi_log_drain(struct swi_spill *sp)
 				(void)sp->disks[i].d->ops->wait(sp->disks[i].d);
 }
 
+void swi_spill_quiesce(struct swi_spill *sp)
+{
+	swi_log_drain(sp);
+}
+
 int swi_spill_progress(struct swi_spill *sp)
 {
 	uint64_t now = 0;
@@ -219,7 +224,12 @@ void swi_spill_write(struct swi_spill *sp, struct swi_spill_io *io)
 	}
 	o = swi_log_lookup(sp, io->id.w);
 	if (o && o->state == OBJ_WRITING) {
-		swi_log_finish(sp, io, -EALREADY);
+		if (o->doomed || !same_value(&o->head, io->extent)) {
+			swi_log_finish(sp, io, -EALREADY);
+			return;
+		}
+		io->priv = o->io->priv; /* one record serves all who want it written */
+		o->io->priv = io;
 		return;
 	}
 	if (o && same_value(&o->head, io->extent)) {
@@ -236,6 +246,7 @@ void swi_spill_write(struct swi_spill *sp, struct swi_spill_io *io)
 	swi_head_copy(&o->head, io->extent);
 	swi_list_init(&o->seg_link);
 	o->io = io;
+	io->priv = NULL;
 	if (swi_log_index_add(sp, o)) {
 		free(o);
 		swi_log_finish(sp, io, -ENOMEM);

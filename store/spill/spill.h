@@ -31,6 +31,7 @@ struct swi_spill_stats {
 	uint64_t objects, live_bytes, segment_count, segment_bytes;
 	uint64_t written_objects, written_bytes, restored_objects, restored_bytes;
 	uint64_t compacted_bytes, write_errors, read_errors, corrupt_records;
+	uint64_t syncs; /* of records, in a kept log: each serves all that were written before it */
 };
 
 /* A request; borrowed until cb(). */
@@ -52,7 +53,10 @@ int swi_spill_create(const struct swi_spill_opts *opts, struct swi_env *env,
 		     const struct swi_log *log, struct swi_spill **out, char *why, size_t why_len);
 void swi_spill_destroy(struct swi_spill *sp); /* finishes or fails what is in flight; NULL is fine */
 
-/* Writes an object out. The digest in its header must be set. On status 0 it is in the spill index. */
+/*
+ * Writes an object out. The digest in its header must be set. On status 0 it is in the spill index,
+ * and of a kept log it is durable. Who asks while the same value is being written waits for that.
+ */
 void swi_spill_write(struct swi_spill *sp, struct swi_spill_io *io);
 /* Reads a spilled object into @io->extent and verifies header and digest. It stays spilled. */
 void swi_spill_restore(struct swi_spill *sp, struct swi_spill_io *io);
@@ -77,6 +81,12 @@ void swi_spill_each(struct swi_spill *sp,
 /* Could @bytes more be written now (quota, reserve, free space)? */
 bool swi_spill_has_room(struct swi_spill *sp, uint64_t bytes);
 
+/*
+ * Waits until no transfer is in flight; their requests are answered by the next progress() or by
+ * destroy(). For the thread that ran the log, before another one ends it: a disk's ring belongs to
+ * the thread that uses it.
+ */
+void swi_spill_quiesce(struct swi_spill *sp);
 int swi_spill_progress(struct swi_spill *sp); /* completions, compaction; number of events */
 uint64_t swi_spill_deadline_ns(struct swi_spill *sp); /* back-off after errors; UINT64_MAX = none */
 const struct swi_spill_stats *swi_spill_stats(struct swi_spill *sp);
