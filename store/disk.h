@@ -40,6 +40,8 @@ struct swi_disk_ops {
 	int (*open)(struct swi_disk *d, const char *name, bool create, uint64_t bytes,
 		    struct swi_file **out_file);
 	uint64_t (*file_bytes)(struct swi_file *f);
+	/* Bytes of the disk that the file holds now: less than file_bytes() where holes were punched. */
+	uint64_t (*held_bytes)(struct swi_file *f);
 	void (*close)(struct swi_file *f); /* nothing may be in flight on it */
 	int (*unlink)(struct swi_disk *d, const char *name);
 	/* Gives the bytes of a range back to the file system, or -EOPNOTSUPP. */

@@ -151,6 +151,7 @@ static int make_core(struct swi_host *h, const struct swi_host_opts *o, uint64_t
 	    .disks = h->disks,
 	    .disk_count = h->disk_count,
 	    .spill_bytes = o->spill_bytes,
+	    .spill_reserve = o->spill_reserve,
 	    .segment_bytes = o->segment_bytes,
 	    .spill_keep = o->spill_keep,
 	    .durable = o->durable && o->spill_keep,

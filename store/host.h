@@ -22,7 +22,7 @@ struct swi_host_opts {
 	bool huge_pages;
 	const char *const *spill_dirs;
 	uint32_t spill_dir_count;
-	uint64_t spill_bytes, segment_bytes;
+	uint64_t spill_bytes, spill_reserve, segment_bytes;
 	bool spill_keep, durable;
 	struct swi_tp_opts tp; /* tp.bind NULL and tp.backend NULL = no network */
 	uint32_t node;

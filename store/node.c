@@ -49,6 +49,7 @@ static int open_spill(struct swi_snode *sn, char *why, size_t why_len)
 	    .disk_count = o->disk_count,
 	    .segment_bytes = o->segment_bytes,
 	    .quota_bytes = o->spill_bytes,
+	    .reserve_bytes = o->spill_reserve,
 	    .boot_epoch = o->epoch,
 	    .keep = o->spill_keep,
 	    .staging_bytes = STAGING_BYTES,

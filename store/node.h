@@ -38,7 +38,7 @@ struct swi_snode_opts {
 	/* spill; disk_count 0 = none; disks outlive the node */
 	struct swi_disk *const *disks;
 	uint32_t disk_count;
-	uint64_t spill_bytes, segment_bytes;
+	uint64_t spill_bytes, spill_reserve, segment_bytes;
 	bool spill_keep;
 	bool durable; /* every seal by the public calls waits until the object is durable; with spill_keep */
 	uint32_t node;	 /* 0 = given later by swi_snode_set_number() */
@@ -103,6 +103,8 @@ struct swi_snode_stats {
 void swi_snode_stats(struct swi_snode *sn, struct swi_snode_stats *out);
 /* The store's part of SWI_L_STATUS; malloc'd JSON. */
 char *swi_snode_status_json(struct swi_snode *sn);
+/* {"segments": [..]}: where the bytes of the spill folders are; malloc'd JSON. */
+char *swi_snode_segments_json(struct swi_snode *sn);
 
 /* ---------------------------------------------------------------- wants: bring an object here */
 

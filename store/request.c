@@ -395,6 +395,8 @@ static char *status_text(struct swi_snode *sn, const char *what)
 {
 	if (!what[0] || !strcmp(what, "store"))
 		return swi_snode_status_json(sn);
+	if (!strcmp(what, "segments"))
+		return swi_snode_segments_json(sn);
 	return sn->hooks.status ? sn->hooks.status(sn->hooks.ctx, what) : NULL;
 }
 

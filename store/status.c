@@ -3,6 +3,7 @@
 #include <jansson.h>
 
 #include "store/snode_internal.h"
+#include "store/spill/segment.h"
 
 static void set(json_t *o, const char *key, uint64_t v)
 {
@@ -44,6 +45,37 @@ static json_t *spill_json(struct swi_snode *sn)
 	set(o, "read_errors", s->read_errors);
 	set(o, "corrupt_records", s->corrupt_records);
 	return o;
+}
+
+static void segment_row(void *ctx, const struct swi_spill_segment *s)
+{
+	char file[SWI_SEG_NAME_LEN];
+	json_t *o = json_object();
+
+	swi_seg_name(s->file, file);
+	json_object_set_new(o, "folder", json_string(s->folder));
+	json_object_set_new(o, "file", json_string(file));
+	set(o, "segment", s->number);
+	json_object_set_new(o, "state", json_string(s->compacting ? "compacting" : s->state));
+	set(o, "bytes", s->bytes);
+	set(o, "live_bytes", s->live_bytes);
+	set(o, "dead_bytes", s->dead_bytes);
+	set(o, "punched_bytes", s->punched_bytes);
+	set(o, "objects", s->objects);
+	json_array_append_new(ctx, o);
+}
+
+char *swi_snode_segments_json(struct swi_snode *sn)
+{
+	json_t *o = json_object(), *rows = json_array();
+	char *text;
+
+	if (sn->spill)
+		swi_spill_each_segment(sn->spill, segment_row, rows);
+	json_object_set_new(o, "segments", rows);
+	text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	return text;
 }
 
 static json_t *net_json(struct swi_snode *sn)

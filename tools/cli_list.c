@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli_list.c - `swarm list nodes|tasks|objects|workers`.
+ * cli_list.c - `swarm list nodes|tasks|objects|workers|segments`.
  */
 #include "tools/cli.h"
 
@@ -17,8 +17,8 @@ static const struct swt_opt options[] = {
 
 static const struct swt_command command = {
     .name = "swarm list",
-    .summary = "List the nodes, tasks and workers of the cluster, or the objects of this node.",
-    .args = "nodes|tasks|objects|workers",
+    .summary = "List the nodes, tasks and workers of the cluster, or the objects or spill segments of this node.",
+    .args = "nodes|tasks|objects|workers|segments",
     .args_min = 1,
     .args_max = 1,
     .opts = options,
@@ -49,6 +49,13 @@ static const struct swt_column worker_columns[] = {
     {"pid", "PID", SWT_SHOW_TEXT},	     {"state", "STATE", SWT_SHOW_TEXT},
     {"runs", "RUNS", SWT_SHOW_TEXT},	     {"since_ns", "SINCE", SWT_SHOW_TIME},
     {"function", "FUNCTION", SWT_SHOW_TEXT}, {NULL, NULL, SWT_SHOW_TEXT},
+};
+static const struct swt_column segment_columns[] = {
+    {"folder", "FOLDER", SWT_SHOW_TEXT},       {"file", "FILE", SWT_SHOW_TEXT},
+    {"segment", "SEGMENT", SWT_SHOW_TEXT},     {"state", "STATE", SWT_SHOW_TEXT},
+    {"bytes", "SIZE", SWT_SHOW_SIZE},	       {"live_bytes", "LIVE", SWT_SHOW_SIZE},
+    {"dead_bytes", "DEAD", SWT_SHOW_SIZE},     {"punched_bytes", "PUNCHED", SWT_SHOW_SIZE},
+    {"objects", "OBJECTS", SWT_SHOW_TEXT},     {NULL, NULL, SWT_SHOW_TEXT},
 };
 
 /* ---- documents of the cluster into flat rows ---- */
@@ -169,6 +176,7 @@ static const struct {
     {"tasks", tasks, task_columns},
     {"objects", objects, object_columns},
     {"workers", workers, worker_columns},
+    {"segments", plain, segment_columns},
 };
 
 int swt_cmd_list(int argc, char **argv)

@@ -304,6 +304,7 @@ void swt_daemon_to_argv(const struct swt_daemon_opts *o, struct swt_argv *a)
 	add_size(a, "arena", o->arena);
 	add_size(a, "objects-max", o->objects_max);
 	add_size(a, "spill-bytes", o->spill_bytes);
+	add_size(a, "spill-reserve", o->spill_reserve);
 	add_size(a, "memory", o->memory);
 	add_amount(a, "cpus", o->cpus);
 	add_amount(a, "gpus", o->gpus);

@@ -19,7 +19,7 @@ struct swt_daemon_opts {
 	const char *address, *dir, *bind, *key_file, *transport, *device, *log_level;
 	uint32_t port, min_nodes, max_nodes, workers_max;
 	uint32_t ready_fd; /* UINT32_MAX = none */
-	uint64_t arena, objects_max, spill_bytes, cpus, gpus, memory, idle_timeout_ns;
+	uint64_t arena, objects_max, spill_bytes, spill_reserve, cpus, gpus, memory, idle_timeout_ns;
 	struct swt_list spill_dirs, resources;
 };
 
@@ -36,6 +36,7 @@ struct swt_daemon_opts {
 	{"objects-max", 0, SWT_SIZE, SWT_OFF(T, m, objects_max), "N", "slots of the object index (default: by the arena)", NULL}, \
 	{"spill-dir", 0, SWT_LIST, SWT_OFF(T, m, spill_dirs), "DIR", "folder for objects that do not fit; may be repeated", NULL}, \
 	{"spill-bytes", 0, SWT_SIZE, SWT_OFF(T, m, spill_bytes), "SIZE", "limit of the spill folders (default: the disk's, less a reserve)", NULL}, \
+	{"spill-reserve", 0, SWT_SIZE, SWT_OFF(T, m, spill_reserve), "SIZE", "left free on each spill disk (default: 2% of it, 64M to 1G)", NULL}, \
 	{"spill-keep", 0, SWT_FLAG, SWT_OFF(T, m, spill_keep), NULL, "find again what an earlier daemon spilled there", NULL}, \
 	{"durable", 0, SWT_FLAG, SWT_OFF(T, m, durable), NULL, "as --spill-keep, and puts return when the object is safe on disk", NULL}, \
 	{"cpus", 0, SWT_AMOUNT, SWT_OFF(T, m, cpus), "N", "cpus for tasks (default: those of this host)", NULL}, \

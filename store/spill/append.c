@@ -86,9 +86,11 @@ static void records_over(struct swi_spill *sp, struct swi_list *objs)
 }
 
 /* The disk has these records, or it refused. */
-static void written(struct swi_spill *sp, struct swi_seg *seg, struct swi_list *objs, int status)
+static void written(struct swi_spill *sp, struct swi_seg *seg, struct swi_list *objs, uint64_t len,
+		    int status)
 {
 	seg->writes--;
+	swi_log_speed(sp, &sp->disks[seg->disk], len);
 	if (status) {
 		swi_log_retire(sp, seg, status);
 		records_failed(sp, objs, status);
@@ -164,7 +166,7 @@ static void large_done(struct swi_dio *dio)
 	} else {
 		swi_list_init(&objs);
 		swi_list_push_back(&objs, &o->seg_link);
-		written(sp, seg, &objs, dio->status);
+		written(sp, seg, &objs, obj_bytes(o), dio->status);
 	}
 	swi_log_dio_end(seg);
 }
@@ -193,6 +195,7 @@ static void append_large(struct swi_spill *sp, struct swi_spill_obj *o, int avoi
 	o->io->dio = (struct swi_dio){.op = SWI_DIO_WRITE, .file = o->seg->file, .off = o->off,
 				      .cb = large_done, .owner = o};
 	o->seg->writes++;
+	swi_log_speed(sp, &sp->disks[o->seg->disk], 0);
 	large_step(sp, o);
 }
 
@@ -217,7 +220,7 @@ static void batch_done(struct swi_dio *dio)
 	swi_list_splice(&objs, &b->objs);
 	swi_list_push_back(&sp->batches, &b->link);
 	sp->batches_busy--;
-	written(sp, seg, &objs, dio->status);
+	written(sp, seg, &objs, dio->len, dio->status);
 	swi_log_dio_end(seg);
 }
 
@@ -272,6 +275,7 @@ static void batch_write(struct swi_spill *sp)
 	b->dio = (struct swi_dio){.op = SWI_DIO_WRITE, .file = b->seg->file, .buf = b->buf, .off = at,
 				  .len = (uint32_t)len, .cb = batch_done, .owner = b};
 	b->seg->writes++;
+	swi_log_speed(sp, &sp->disks[b->seg->disk], 0);
 	sp->batches_busy++;
 	SWI_BUG_ON(swi_log_submit(sp, b->seg, &b->dio));
 }

@@ -140,6 +140,14 @@ int swi_folder_punch(int fd, uint64_t off, uint64_t len)
 	return rc == -ENOSYS ? -EOPNOTSUPP : rc;
 }
 
+uint64_t swi_folder_held(int fd, uint64_t bytes)
+{
+	struct stat st;
+
+	/* What the file system adds for its own tables is not counted. */
+	return fstat(fd, &st) ? bytes : swi_min_u64((uint64_t)st.st_blocks * 512, bytes);
+}
+
 static int by_name(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);

@@ -84,6 +84,11 @@ static uint64_t sim_file_bytes(struct swi_file *f)
 	return f->pf->bytes;
 }
 
+static uint64_t sim_held_bytes(struct swi_file *f)
+{
+	return f->pf->bytes - f->pf->punched;
+}
+
 static void sim_close(struct swi_file *f)
 {
 	f->s->open_files--;
@@ -355,6 +360,7 @@ static const struct swi_disk_ops sim_ops = {
 	.name = "sim",
 	.open = sim_open,
 	.file_bytes = sim_file_bytes,
+	.held_bytes = sim_held_bytes,
 	.close = sim_close,
 	.unlink = sim_unlink,
 	.punch = sim_punch,

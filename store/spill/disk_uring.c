@@ -220,6 +220,11 @@ static uint64_t uring_file_bytes(struct swi_file *f)
 	return f->bytes;
 }
 
+static uint64_t uring_held_bytes(struct swi_file *f)
+{
+	return swi_folder_held(f->fd, f->bytes);
+}
+
 static void uring_close(struct swi_file *f)
 {
 	const int none = -1;
@@ -520,6 +525,7 @@ static const struct swi_disk_ops uring_ops = {
 	.name = "uring",
 	.open = uring_open,
 	.file_bytes = uring_file_bytes,
+	.held_bytes = uring_held_bytes,
 	.close = uring_close,
 	.unlink = uring_unlink,
 	.punch = uring_punch,

@@ -46,7 +46,7 @@ struct swi_seg {
 	uint64_t file_number, bytes;
 	uint64_t append; /* where the next record goes */
 	uint64_t recs;	 /* entries that the footer must have room for */
-	uint64_t live_bytes;
+	uint64_t live_bytes, live_objects;
 	uint64_t punched; /* bytes given back to the file system */
 	uint32_t writes;  /* data transfers in flight */
 	uint32_t busy;	  /* all transfers in flight */
@@ -126,7 +126,10 @@ struct spill_disk {
 	uint64_t retry_ns;	  /* not before; 0 = usable */
 	uint64_t backoff_ns;
 	int why; /* of the back-off */
-	uint64_t vtime; /* bytes given / free bytes: the lowest is next */
+	uint64_t vtime; /* bytes given / (free bytes x speed): the lowest is next */
+	/* Speed of writes, measured while it is busy; 0 = not known yet. */
+	uint64_t speed, window_ns, window_bytes;
+	uint32_t writing; /* write transfers in flight */
 };
 
 struct swi_spill {
@@ -196,6 +199,8 @@ int swi_log_alloc(struct swi_spill *sp, uint64_t len, uint64_t count, int avoid,
 bool swi_log_room(struct swi_spill *sp, uint64_t bytes);
 void swi_log_backoff(struct swi_spill *sp, struct spill_disk *sd, int why);
 void swi_log_disk_fine(struct spill_disk *sd);
+/* A write of records begins (@bytes 0), or ends with so many bytes written: how fast is this disk? */
+void swi_log_speed(struct swi_spill *sp, struct spill_disk *sd, uint64_t bytes);
 void swi_log_retire(struct swi_spill *sp, struct swi_seg *seg, int why);
 void swi_log_close(struct swi_spill *sp, struct swi_seg *seg); /* no more records; footer when idle */
 /* What can be done with it now? It may be freed by this call. */

@@ -345,7 +345,8 @@ static int take_file(struct swi_spill *sp, uint32_t disk, struct swi_file *f, ui
 	seg->state = SEG_CLOSED;
 	seg->header_ok = true;
 	swi_list_push_back(&sp->segs, &seg->link);
-	sp->held_bytes += seg->bytes;
+	seg->punched = seg->bytes - sp->disks[disk].d->ops->held_bytes(f); /* by an earlier life */
+	sp->held_bytes += seg->bytes - seg->punched;
 	sp->next_number = swi_max_u64(sp->next_number, h->number + 1);
 	sc.end = swi_align_down(seg->bytes, SWI_DISK_ALIGN);
 	rc = by_footer(&sc);

@@ -14,6 +14,7 @@
 #define BACKOFF_MAX_NS (10 * NS_PER_S)
 #define SPACE_AGE_NS   (50 * NS_PER_MS) /* an answer of space() serves for so long */
 #define NAME_TRIES     64
+#define SPEED_WINDOW   MIB(2) /* a disk's speed is judged anew after so many bytes */
 
 void swi_log_backoff(struct swi_spill *sp, struct spill_disk *sd, int why)
 {
@@ -36,6 +37,36 @@ void swi_log_disk_fine(struct spill_disk *sd)
 	sd->why = 0;
 }
 
+void swi_log_speed(struct swi_spill *sp, struct spill_disk *sd, uint64_t bytes)
+{
+	const uint64_t now = swi_now(sp->env);
+
+	if (!bytes) {
+		if (!sd->writing++) { /* from idle: the pause does not count */
+			sd->window_ns = now;
+			sd->window_bytes = 0;
+		}
+		return;
+	}
+	sd->writing--;
+	sd->window_bytes += bytes;
+	if (sd->window_bytes < SPEED_WINDOW || now <= sd->window_ns)
+		return;
+	const uint64_t seen = sd->window_bytes * 1000 / ((now - sd->window_ns) / 1000 + 1) + 1;
+
+	sd->speed = sd->speed ? (sd->speed * 3 + seen) / 4 : seen; /* KB/s or so: only ratios count */
+	sd->window_ns = now;
+	sd->window_bytes = 0;
+}
+
+/* What stays free: what was asked for, else 2 % of the disk, at least 64 MiB and at most 1 GiB. */
+static uint64_t reserve(const struct swi_spill *sp, uint64_t total)
+{
+	if (sp->opts.reserve_bytes)
+		return sp->opts.reserve_bytes;
+	return swi_min_u64(swi_max_u64(total / 50, MIB(64)), GIB(1));
+}
+
 /* Free bytes of a disk beyond the reserve. */
 static uint64_t available(struct swi_spill *sp, struct spill_disk *sd, bool fresh)
 {
@@ -46,8 +77,8 @@ static uint64_t available(struct swi_spill *sp, struct spill_disk *sd, bool fres
 		return sd->avail;
 	sd->space_ns = now;
 	sd->avail = 0;
-	if (!sd->d->ops->space(sd->d, &free_bytes, &total) && free_bytes > sp->opts.reserve_bytes)
-		sd->avail = free_bytes - sp->opts.reserve_bytes;
+	if (!sd->d->ops->space(sd->d, &free_bytes, &total) && free_bytes > reserve(sp, total))
+		sd->avail = free_bytes - reserve(sp, total);
 	return sd->avail;
 }
 
@@ -162,7 +193,7 @@ static int begin_use(struct swi_spill *sp, struct swi_seg *seg)
 	seg->key = (struct swi_seg_key){sp->next_number++, swi_rand(sp->env)};
 	seg->state = SEG_OPEN;
 	seg->append = SWI_SEG_DATA_OFF;
-	seg->recs = seg->live_bytes = 0;
+	seg->recs = seg->live_bytes = seg->live_objects = 0;
 	seg->header_ok = seg->foot_done = seg->emptied = false;
 	swi_seg_header_init(seg->meta_buf, seg->key, sp->opts.boot_epoch, seg->bytes);
 	seg->meta = (struct swi_dio){.op = SWI_DIO_WRITE, .file = seg->file, .buf = seg->meta_buf,
@@ -307,6 +338,22 @@ static int no_disk_error(const struct swi_spill *sp, int rc)
 	return rc;
 }
 
+/*
+ * What giving @len bytes to this disk counts: less where much is free, and less where writes are
+ * fast. Free space beyond 64 GiB says nothing more about what to do now.
+ */
+static uint64_t cost(struct swi_spill *sp, uint32_t i, uint64_t len)
+{
+	const uint64_t room = swi_min_u64(available(sp, &sp->disks[i], false), GIB(64)) / MIB(1) + 1;
+	uint64_t fastest = 1, mine = sp->disks[i].speed;
+
+	for (uint32_t k = 0; k < sp->opts.disk_count; k++)
+		fastest = swi_max_u64(fastest, sp->disks[k].speed);
+	if (!mine)
+		mine = fastest;
+	return (len * KIB(1) / room + 1) * swi_min_u64(fastest * 16 / mine + 1, KIB(1)) / 16 + 1;
+}
+
 int swi_log_alloc(struct swi_spill *sp, uint64_t len, uint64_t count, int avoid,
 		  struct swi_seg **out_seg, uint64_t *out_off)
 {
@@ -331,8 +378,7 @@ int swi_log_alloc(struct swi_spill *sp, uint64_t len, uint64_t count, int avoid,
 			tried |= 1ull << i;
 			continue;
 		}
-		sp->disks[i].vtime +=
-			len * KIB(1) / (available(sp, &sp->disks[i], false) / MIB(1) + 1) + 1;
+		sp->disks[i].vtime += cost(sp, (uint32_t)i, len);
 		break;
 	}
 	*out_off = seg->append;

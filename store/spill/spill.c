@@ -37,6 +37,7 @@ void swi_log_attach(struct swi_spill *sp, struct swi_spill_obj *o, struct swi_se
 	o->state = OBJ_SPILLED;
 	swi_list_push_back(&seg->objs, &o->seg_link);
 	seg->live_bytes += obj_bytes(o);
+	seg->live_objects++;
 	sp->stats.objects++;
 	sp->stats.live_bytes += obj_bytes(o);
 }
@@ -45,6 +46,7 @@ void swi_log_detach(struct swi_spill *sp, struct swi_spill_obj *o)
 {
 	swi_list_del(&o->seg_link);
 	o->seg->live_bytes -= obj_bytes(o);
+	o->seg->live_objects--;
 	sp->stats.objects--;
 	sp->stats.live_bytes -= obj_bytes(o);
 }
@@ -289,6 +291,40 @@ void swi_spill_each(struct swi_spill *sp,
 			each(ctx, &o->head);
 }
 
+static void tell_segment(const struct swi_spill *sp, const struct swi_seg *seg,
+			 void (*each)(void *ctx, const struct swi_spill_segment *seg), void *ctx)
+{
+	static const char *const names[] = {[SEG_OPEN] = "open", [SEG_CLOSING] = "closing",
+					    [SEG_CLOSED] = "closed", [SEG_FREE] = "free"};
+	struct swi_disk *d = sp->disks[seg->disk].d;
+	const uint64_t used = seg->state == SEG_FREE ? 0 : seg->append - SWI_SEG_DATA_OFF;
+	const uint64_t gone = seg->live_bytes + seg->punched;
+	const struct swi_spill_segment row = {
+		.folder = d->ops->path(d),
+		.state = names[seg->state],
+		.number = seg->key.number,
+		.file = seg->file_number,
+		.bytes = seg->bytes,
+		.live_bytes = seg->live_bytes,
+		.dead_bytes = used > gone ? used - gone : 0,
+		.punched_bytes = seg->punched,
+		.objects = seg->live_objects,
+		.compacting = sp->victim == seg,
+	};
+
+	each(ctx, &row);
+}
+
+void swi_spill_each_segment(struct swi_spill *sp,
+			    void (*each)(void *ctx, const struct swi_spill_segment *seg), void *ctx)
+{
+	swi_list_for_each(it, &sp->segs)
+		tell_segment(sp, swi_list_entry(it, struct swi_seg, link), each, ctx);
+	for (uint32_t i = 0; i < sp->opts.disk_count; i++)
+		swi_list_for_each(it, &sp->disks[i].free)
+			tell_segment(sp, swi_list_entry(it, struct swi_seg, link), each, ctx);
+}
+
 bool swi_spill_has_room(struct swi_spill *sp, uint64_t bytes)
 {
 	return !sp->closing && swi_log_room(sp, bytes);
@@ -385,8 +421,6 @@ int swi_spill_create(const struct swi_spill_opts *opts, struct swi_env *env,
 		sp->opts.segment_bytes = swi_min_u64(
 			sp->opts.segment_bytes,
 			swi_max_u64(swi_align_down(opts->quota_bytes / 4, SWI_DISK_ALIGN), SPILL_SEG_MIN));
-	if (!opts->reserve_bytes)
-		sp->opts.reserve_bytes = MIB(64);
 	if (opts->disk_count)
 		split_staging(sp);
 	sp->next_number = 1;

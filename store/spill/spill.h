@@ -20,7 +20,7 @@ struct swi_spill_opts {
 	uint32_t disk_count;	       /* 0: spilling is off, every write answers SWARM_EDISKFULL */
 	uint64_t segment_bytes;	       /* 0 = 64 MiB; rounded up to hold one largest object */
 	uint64_t quota_bytes;	       /* 0 = no limit but the disks */
-	uint64_t reserve_bytes;	       /* left free on every disk; 0 = 64 MiB */
+	uint64_t reserve_bytes;	       /* left free on every disk; 0 = 2 % of it, at least 64 MiB and at most 1 GiB */
 	uint64_t boot_epoch;
 	bool keep;		       /* recover what is there at open; else files of earlier lives are swept */
 	void *staging;		       /* SWI_DISK_ALIGN aligned memory for fused writes and unaligned restores */
@@ -78,6 +78,17 @@ void swi_spill_forget(struct swi_spill *sp, struct swarm_oid id);
 /* Every spilled object, in a fixed order; @each must not change the log. */
 void swi_spill_each(struct swi_spill *sp,
 		    void (*each)(void *ctx, const struct swi_object_head *head), void *ctx);
+struct swi_spill_segment {
+	const char *folder;
+	const char *state; /* "open", "closing", "closed", "free" */
+	uint64_t number;   /* of this use of the file */
+	uint64_t file;	   /* the digits of its name */
+	uint64_t bytes, live_bytes, dead_bytes, punched_bytes, objects;
+	bool compacting;
+};
+/* Every segment file, those with nothing in them too, in a fixed order. */
+void swi_spill_each_segment(struct swi_spill *sp,
+			    void (*each)(void *ctx, const struct swi_spill_segment *seg), void *ctx);
 /* Could @bytes more be written now (quota, reserve, free space)? */
 bool swi_spill_has_room(struct swi_spill *sp, uint64_t bytes);
 

@@ -118,10 +118,10 @@ static void list_nodes(void **state)
 
 static void every_list_answers(void **state)
 {
-	static const char *const what[] = {"nodes", "tasks", "objects", "workers"};
+	static const char *const what[] = {"nodes", "tasks", "objects", "workers", "segments"};
 
 	(void)state;
-	for (int i = 0; i < 4; i++) {
+	for (size_t i = 0; i < sizeof(what) / sizeof(what[0]); i++) {
 		PROC_RUN(&res, "swarm", "list", what[i], "-f", "json", "-d", head());
 		json_decref(answer());
 		PROC_RUN(&res, "swarm", "list", what[i], "-d", cl.node[1].dir);
@@ -291,9 +291,9 @@ static void used_wrongly(void **state)
 	PROC_RUN(&res, "swarm", "start", "--address=a:1", "--max-nodes=3");
 	SAID(2, "--max-nodes", "head");
 	PROC_RUN(&res, "swarm", "list");
-	SAID(2, "nodes|tasks|objects|workers is missing");
+	SAID(2, "nodes|tasks|objects|workers|segments is missing");
 	PROC_RUN(&res, "swarm", "list", "fish");
-	SAID(2, "fish", "nodes|tasks|objects|workers");
+	SAID(2, "fish", "nodes|tasks|objects|workers|segments");
 	PROC_RUN(&res, "swarm", "list", "nodes", "tasks");
 	SAID(2, "tasks is too much");
 	PROC_RUN(&res, "swarm", "drain", "two", "--dir", head());
