@@ -40,6 +40,31 @@ void swi_rebuild_begin(struct swi_node *n, uint32_t node, uint64_t died_ns)
 		recovery_free(last);
 }
 
+static void count_loss(struct swi_recovery *r, const char *function, struct swarm_oid id)
+{
+	struct swi_loss *l = r->loss;
+
+	while (l->objects && strcmp(l->function, function) != 0 && l + 1 < r->loss + SWI_LOSSES_MAX)
+		l++;
+	if (!l->objects++) {
+		snprintf(l->function, sizeof(l->function), "%s", function);
+		l->first = id;
+	}
+	r->objects++;
+}
+
+static json_t *losses_json(const struct swi_recovery *r)
+{
+	json_t *list = json_array();
+	char oid[33];
+
+	for (const struct swi_loss *l = r->loss; l < r->loss + SWI_LOSSES_MAX && l->objects; l++)
+		json_array_append_new(list, json_pack("{s:s,s:I,s:s}", "function", l->function, "objects",
+						      (json_int_t)l->objects, "first",
+						      swi_oid_str(l->first, oid)));
+	return list;
+}
+
 /* Nothing of it is missing now. What is asked for later, and found lost, begins anew. */
 static void recovery_over(struct swi_node *n, struct swi_recovery *r)
 {
@@ -48,10 +73,11 @@ static void recovery_over(struct swi_node *n, struct swi_recovery *r)
 	n->rebuild.last_recovery_ns = ns;
 	n->rebuild.recovery_ns_total += ns;
 	swi_event(n, "recovered",
-		  json_pack("{s:i,s:I,s:I,s:I,s:I}", "lost_node", (int)r->node, "ns", (json_int_t)ns,
+		  json_pack("{s:i,s:I,s:I,s:I,s:I,s:o}", "lost_node", (int)r->node, "ns", (json_int_t)ns,
 			    "objects", (json_int_t)r->objects, "tasks", (json_int_t)r->tasks, "failed",
-			    (json_int_t)r->failed));
+			    (json_int_t)r->failed, "lost", losses_json(r)));
 	r->objects = r->tasks = r->failed = 0;
+	memset(r->loss, 0, sizeof(r->loss));
 	if (n->rebuild.current != r)
 		recovery_free(r);
 }
@@ -117,17 +143,21 @@ static void run_again(struct swi_node *n, struct swi_task *t)
 					(int)(t->recovery ? t->recovery->node : 0)));
 }
 
+static void note_loss(struct swi_node *n, struct swi_task *maker, struct swarm_oid id)
+{
+	n->rebuild.objects_lost++;
+	if (n->rebuild.current)
+		count_loss(n->rebuild.current, swi_task_spec(maker).function, id);
+}
+
 int swi_rebuild_lost(struct swi_node *n, struct swarm_oid id, bool made, char *why, size_t why_len)
 {
 	struct swi_task *t = swi_graph_maker(n, id, NULL);
 
 	if (!t)
 		return no_maker(n, id, made, why, why_len);
-	if (made) {
-		n->rebuild.objects_lost++;
-		if (n->rebuild.current)
-			n->rebuild.current->objects++;
-	}
+	if (made)
+		note_loss(n, t, id);
 	if (t->state == SWI_TASK_FAILED || (t->state == SWI_TASK_DONE && t->rebuilds >= SWI_REBUILDS_MAX))
 		return refuse(n, t, id, why, why_len);
 	swi_dir_expect(n->sn, id);
@@ -150,8 +180,11 @@ void swi_rebuild_need(struct swi_node *n, struct swi_task *by, struct swi_task *
 	}
 	if (swi_task_result_gone(maker, index) && !(by->flags & SWI_TASK_F_RERUN))
 		return; /* the user deleted what the user needs: the watch says so */
-	if (swi_dir_get(n->sn, id, NULL) != SWI_DIR_PENDING)
+	if (swi_dir_get(n->sn, id, NULL) != SWI_DIR_PENDING) {
+		if (maker->state == SWI_TASK_DONE && !swi_task_result_gone(maker, index))
+			note_loss(n, maker, id);
 		swi_dir_expect(n->sn, id);
+	}
 	run_again(n, maker);
 }
 

@@ -10,6 +10,14 @@
 
 #define SWI_REBUILDS_MAX 20u
 
+#define SWI_LOSSES_MAX 8u
+
+struct swi_loss { /* the lost results of one function */
+	char function[SWARM_NAME_MAX];
+	uint64_t objects;
+	struct swarm_oid first;
+};
+
 struct swi_recovery { /* the consequences of one node's death */
 	struct swi_list link;
 	uint32_t node;
@@ -17,6 +25,7 @@ struct swi_recovery { /* the consequences of one node's death */
 	uint64_t since_ns; /* something has been missing since */
 	uint64_t open;	   /* runs not finished */
 	uint64_t objects, tasks, failed;
+	struct swi_loss loss[SWI_LOSSES_MAX]; /* what the objects were; the last counts all others too */
 };
 
 struct swi_rebuild {

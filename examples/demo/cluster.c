@@ -322,6 +322,24 @@ static void tally(struct tally *t, const char *function)
 	}
 }
 
+/* What the dead node had, and nobody else. */
+static void print_losses(const json_t *e)
+{
+	const json_t *l;
+	size_t i;
+
+	json_array_foreach(json_object_get(e, "lost"), i, l) {
+		const char *function = json_string_value(json_object_get(l, "function"));
+		const char *first = json_string_value(json_object_get(l, "first"));
+
+		if (function && first)
+			progress_print("  lost with node %llu: %llu results of %s (%s%s)",
+				       (unsigned long long)number(e, "lost_node"),
+				       (unsigned long long)number(l, "objects"), function, first,
+				       number(l, "objects") > 1 ? ", .." : "");
+	}
+}
+
 static void count_event(const json_t *e, struct cluster_events *out, struct tally *again)
 {
 	const char *kind = json_string_value(json_object_get(e, "event"));
@@ -336,6 +354,7 @@ static void count_event(const json_t *e, struct cluster_events *out, struct tall
 
 		if (s > out->recovery_s)
 			out->recovery_s = s;
+		print_losses(e);
 	} else if (!strcmp(kind, "died")) {
 		out->died++;
 		progress_print("  node %llu died: %s", (unsigned long long)number(e, "who"),

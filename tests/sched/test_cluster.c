@@ -476,6 +476,30 @@ static void workers_killed_at_random(void **state)
 		assert_true(get_u64(refs[i]) > 0);
 }
 
+/* The events name what was lost with the node, and how much of it. */
+static void losses_are_told(const char *function)
+{
+	static struct proc_result res;
+	char *save = NULL;
+	bool told = false;
+
+	PROC_RUN(&res, "swarm", "events", "--format=json", "--dir", cl.node[0].dir);
+	assert_int_equal(res.status, 0);
+	for (char *line = strtok_r(res.out, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		json_t *e = json_loads(line, 0, NULL), *l;
+		size_t i;
+
+		assert_non_null(e);
+		json_array_foreach(json_object_get(e, "lost"), i, l) {
+			assert_true(json_integer_value(json_object_get(l, "objects")) > 0);
+			assert_int_equal(strlen(json_string_value(json_object_get(l, "first"))), 32);
+			told |= !strcmp(json_string_value(json_object_get(l, "function")), function);
+		}
+		json_decref(e);
+	}
+	assert_true(told);
+}
+
 static void node_killed_lineage_recovers(void **state)
 {
 	enum { N = 12 };
@@ -528,6 +552,7 @@ static void node_killed_lineage_recovers(void **state)
 		swarm_release(client, &again);
 		swarm_release(client, &v);
 	}
+	losses_are_told("t_bytes");
 }
 
 static void node_leaves_in_good_order(void **state)

@@ -13,7 +13,7 @@
 
 struct proc_result {
 	int status; /* exit status, or -signal */
-	char out[16384], err[4096];
+	char out[262144], err[4096];
 };
 
 /* Programs are looked for in $SWARM_BIN. argv ends with NULL; argv[0] is the program's name. */
