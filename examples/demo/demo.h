@@ -114,7 +114,9 @@ struct watch { /* one result of each task of a stage stands for the task */
 int run_watch(struct demo *d, struct demo_report *r, struct watch *w, uint32_t count, void *ctx);
 int run_submit(struct demo *d, const char *function, const struct swarm_arg *args, uint32_t arg_count,
 	       uint32_t return_count, struct swarm_ref *out_refs);
-int run_get(struct demo *d, struct swarm_ref ref, struct swarm_view *out_view);
+#define RUN_GET_MAX 256u
+/* Waits for all of at most RUN_GET_MAX results, and pins them: swarm_views_release(). */
+int run_get_all(struct demo *d, const struct swarm_ref *refs, uint32_t count, struct swarm_view *out_views);
 void run_delete(struct demo *d, const struct swarm_ref *refs, uint64_t count);
 
 /* ---- the two programs ---- */

@@ -28,20 +28,29 @@ int run_submit(struct demo *d, const char *function, const struct swarm_arg *arg
 	return err < 0 ? demo_fail("submit %s: %s", function, swarm_strerror(err)) : 0;
 }
 
-int run_get(struct demo *d, struct swarm_ref ref, struct swarm_view *out_view)
+int run_get_all(struct demo *d, const struct swarm_ref *refs, uint32_t count, struct swarm_view *out_views)
 {
+	struct swarm_store *store = swarm_client_store(d->client);
+	int status[RUN_GET_MAX], n;
 	char text[512];
-	int err;
 
-	do
-		err = swarm_get(d->client, ref, NS_PER_S, out_view);
-	while (err == -ETIMEDOUT && !demo_interrupted);
-	if (!err)
-		return 0;
-	if (demo_interrupted)
-		return -1;
-	(void)swarm_store_explain(swarm_client_store(d->client), ref, text, sizeof(text));
-	return demo_fail("a result cannot be had: %s: %s", swarm_strerror(err), text);
+	for (;;) {
+		/* All at once: what was lost with one node is then made again together. */
+		n = swarm_store_get_many(store, refs, count, NS_PER_S, out_views, status);
+		if (n == (int)count)
+			return 0;
+		if (n < 0)
+			return demo_fail("results cannot be had: %s", swarm_strerror(n));
+		swarm_views_release(store, out_views, count);
+		if (demo_interrupted)
+			return -1;
+		for (uint32_t i = 0; i < count; i++) {
+			if (!status[i] || status[i] == -ETIMEDOUT)
+				continue;
+			(void)swarm_store_explain(store, refs[i], text, sizeof(text));
+			return demo_fail("a result cannot be had: %s: %s", swarm_strerror(status[i]), text);
+		}
+	}
 }
 
 void run_delete(struct demo *d, const struct swarm_ref *refs, uint64_t count)

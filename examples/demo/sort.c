@@ -156,17 +156,16 @@ out:
 
 /* ---- the check ---- */
 
-static int get_check(struct sorting *s, uint32_t i, struct record_check *out)
+static int get_checks(struct sorting *s, struct record_check *out)
 {
-	struct swarm_view view;
+	struct swarm_view view[PARTS_MAX];
 
-	if (run_get(s->d, s->check[i], &view) < 0)
+	if (run_get_all(s->d, s->check, s->parts, view) < 0)
 		return -1;
-	if (view.len == sizeof(*out))
-		memcpy(out, view.data, sizeof(*out));
-	else
-		memset(out, 0, sizeof(*out));
-	swarm_release(s->d->client, &view);
+	for (uint32_t i = 0; i < s->parts; i++)
+		if (view[i].len == sizeof(*out))
+			memcpy(&out[i], view[i].data, sizeof(*out));
+	swarm_views_release(swarm_client_store(s->d->client), view, s->parts);
 	return 0;
 }
 
@@ -182,16 +181,14 @@ static uint64_t plain_checksum(const struct sorting *s)
 	return sum;
 }
 
-static int check_all(struct sorting *s, struct demo_report *r)
+static int check_all(struct sorting *s, struct demo_report *r, const struct record_check *check)
 {
 	uint8_t last[KEY_BYTES] = {0};
 	uint64_t sum = 0, plain;
 
 	for (uint32_t i = 0; i < s->parts; i++) {
-		struct record_check c;
+		const struct record_check c = check[i];
 
-		if (get_check(s, i, &c) < 0)
-			return -1;
 		if (!c.ordered)
 			return demo_fail("range %u is not in order", i);
 		if (c.count && memcmp(last, c.first, KEY_BYTES) > 0)
@@ -216,6 +213,7 @@ static int check_all(struct sorting *s, struct demo_report *r)
 
 int sort_run(struct demo *d, struct demo_report *r)
 {
+	struct record_check check[PARTS_MAX] = {{0}};
 	struct sorting s;
 	const uint64_t start = demo_now_ns();
 	int err = sorting_init(&s, d);
@@ -227,10 +225,12 @@ int sort_run(struct demo *d, struct demo_report *r)
 			       (double)(s.records * RECORD_BYTES) / 1e6, s.parts);
 		err = watch_tasks(&s, r);
 	}
+	if (!err)
+		err = get_checks(&s, check);
 	r->seconds = (double)(demo_now_ns() - start) / 1e9;
 	r->bytes = s.records * RECORD_BYTES;
 	if (!err)
-		err = check_all(&s, r);
+		err = check_all(&s, r, check);
 	sorting_fini(&s);
 	return err;
 }

@@ -271,16 +271,13 @@ out:
 /* ---- the comparison ---- */
 
 /* Every word of a partition must be in the plain count with the same number; counts it as seen. */
-static int compare_part(struct demo *d, struct words *all, struct swarm_ref ref, uint64_t *words, uint64_t *seen)
+static int compare_part(struct words *all, const struct swarm_view *view, uint64_t *words, uint64_t *seen)
 {
-	struct swarm_view view;
 	struct word word;
 	uint64_t pos = 0;
 	int err = 0;
 
-	if (run_get(d, ref, &view) < 0)
-		return -1;
-	while (!err && word_read(view.data, view.len, &pos, &word)) {
+	while (!err && word_read(view->data, view->len, &pos, &word)) {
 		struct word *plain;
 
 		word.hash = word_hash(word.text, word.len);
@@ -292,19 +289,18 @@ static int compare_part(struct demo *d, struct words *all, struct swarm_ref ref,
 		*words += word.count;
 		(*seen)++;
 	}
-	if (!err && pos != view.len)
+	if (!err && pos != view->len)
 		err = demo_fail("a partition of %llu bytes makes no sense at byte %llu",
-				(unsigned long long)view.len, (unsigned long long)pos);
-	swarm_release(d->client, &view);
+				(unsigned long long)view->len, (unsigned long long)pos);
 	return err;
 }
 
-static int compare(struct demo *d, struct demo_report *r, struct job *j, struct words *all)
+static int compare(struct demo_report *r, const struct swarm_view *counted, struct words *all)
 {
 	uint64_t seen = 0;
 
 	for (uint32_t p = 0; p < PARTS; p++)
-		if (compare_part(d, all, j->reduce_ref[p], &r->items, &seen) < 0)
+		if (compare_part(all, &counted[p], &r->items, &seen) < 0)
 			return -1;
 	if (seen != all->used)
 		return demo_fail("the cluster found %llu different words, the plain count %llu",
@@ -332,6 +328,7 @@ static void job_free(struct demo *d, struct job *j)
 
 int wordcount_run(struct demo *d, struct demo_report *r)
 {
+	struct swarm_view counted[PARTS] = {{0}};
 	struct words all = {0};
 	struct job j = {0};
 	uint64_t start;
@@ -349,12 +346,15 @@ int wordcount_run(struct demo *d, struct demo_report *r)
 			       (double)j.bytes / 1e6, j.batches, j.batches, PARTS);
 		err = watch_tasks(d, r, &j);
 	}
+	if (!err)
+		err = run_get_all(d, j.reduce_ref, PARTS, counted);
 	r->seconds = (double)(demo_now_ns() - start) / 1e9;
 	r->bytes = j.bytes;
 	if (!err)
 		err = plain_count(&j, &all);
 	if (!err)
-		err = compare(d, r, &j, &all);
+		err = compare(r, counted, &all);
+	swarm_views_release(swarm_client_store(d->client), counted, PARTS);
 	job_free(d, &j);
 	for (uint64_t i = 0; i < all.cap; i++)
 		free((void *)(uintptr_t)all.slot[i].text);
