@@ -5,6 +5,7 @@
  * figures; not installed. Both processes spin, as fi_rma_bw and ib_read_bw do; -e makes both sleep
  * on descriptors.
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
 #include <signal.h>
@@ -61,12 +62,16 @@ static void open_side(struct side *s, bool listens, uint64_t len)
 	swi_log_init(&s->log, "raw_read");
 	if (swi_tp_open(&o, swi_env_real(), &s->log, &h, &s->tp, why, sizeof(why)))
 		die(why);
-	s->mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
-		      -1, 0);
+	const int fd = memfd_create("raw_read", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0 || ftruncate(fd, (off_t)len) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW))
+		die("out of memory");
+	s->mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
 	if (s->mem == MAP_FAILED)
 		die("out of memory");
 	memset(s->mem, listens ? 0x5a : 0, len);
-	if (swi_tp_register(s->tp, SWI_REGION_ARENA, s->mem, len))
+	if (swi_tp_register(s->tp, SWI_REGION_ARENA, s->mem, len, fd))
 		die("cannot register the memory");
 }
 

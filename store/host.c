@@ -146,6 +146,8 @@ static int make_core(struct swi_host *h, const struct swi_host_opts *o, uint64_t
 	    .log = &h->log,
 	    .arena = h->arena.addr,
 	    .arena_bytes = h->arena.bytes,
+	    .arena_fd = h->arena.fd,
+	    .index_fd = h->index.fd,
 	    .shm = h->head,
 	    .tp = o->tp,
 	    .disks = h->disks,

@@ -32,9 +32,11 @@ static int open_net(struct swi_snode *sn, char *why, size_t why_len)
 	rc = swi_tp_open(&o, sn->env, sn->log, &handler, &sn->tp, why, why_len);
 	if (rc)
 		return rc;
-	rc = swi_tp_register(sn->tp, SWI_REGION_ARENA, sn->arena, sn->arena_bytes);
+	rc = swi_tp_register(sn->tp, SWI_REGION_ARENA, sn->arena, sn->arena_bytes,
+			     sn->opts.arena_fd > 0 ? sn->opts.arena_fd : -1);
 	if (!rc)
-		rc = swi_tp_register(sn->tp, SWI_REGION_INDEX, sn->shm, sn->shm->index_bytes);
+		rc = swi_tp_register(sn->tp, SWI_REGION_INDEX, sn->shm, sn->shm->index_bytes,
+				     sn->opts.index_fd > 0 ? sn->opts.index_fd : -1);
 	if (rc)
 		snprintf(why, why_len, "the arena cannot be registered with the network device: %s; %s",
 			 swarm_strerror(rc), swarm_strremedy(rc));

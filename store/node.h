@@ -33,6 +33,7 @@ struct swi_snode_opts {
 	void *arena;
 	uint64_t arena_bytes;
 	struct swi_shm_head *shm; /* the index memfd, initialised by swi_index_format() */
+	int arena_fd, index_fd;	  /* the memfds behind them; 0 = none (simulator) */
 	/* network; NULL backend = none */
 	struct swi_tp_opts tp;
 	/* spill; disk_count 0 = none; disks outlive the node */

@@ -19,7 +19,9 @@ const struct swi_be_ops *const swi_be_ofi = &swi_ofi_ops;
 const struct swi_be_ops *const swi_be_ofi = NULL;
 #endif
 
+extern const struct swi_be_ops swi_shm_ops;
 extern const struct swi_be_ops swi_sim_ops;
 extern const struct swi_be_ops swi_fault_ops;
+const struct swi_be_ops *const swi_be_shm = &swi_shm_ops;
 const struct swi_be_ops *const swi_be_sim = &swi_sim_ops;
 const struct swi_be_ops *const swi_be_fault = &swi_fault_ops;

@@ -8,13 +8,15 @@
  */
 #include "transport/conn.h"
 
-int swi_conn_create(struct swi_tp *tp, bool inbound, struct swi_conn **out_conn)
+int swi_conn_create(struct swi_net *net, bool inbound, struct swi_conn **out_conn)
 {
+	struct swi_tp *tp = net->tp;
 	struct swi_conn *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return -ENOMEM;
 	c->tp = tp;
+	c->net = net;
 	c->inbound = inbound;
 	c->shown = !inbound;
 	c->state = inbound ? SWI_CONN_AWAIT_HELLO : SWI_CONN_CONNECTING;
@@ -80,7 +82,7 @@ void swi_conn_lost(struct swi_conn *c, int status)
 		c->status = status;
 	swi_info(c->tp->log, "connection to %s (node %u) ended: %s, %s", peer_name(c), c->peer.node,
 		 swarm_errname(c->status), swarm_strerror(c->status));
-	c->tp->ops->ep_close(c->ep);
+	c->net->ops->ep_close(c->ep);
 	swi_conn_kick(c);
 }
 
@@ -193,24 +195,24 @@ void swi_conn_timers(struct swi_tp *tp)
 
 static void be_accepted(void *ctx, struct swi_be_ep *ep)
 {
-	struct swi_tp *tp = ctx;
+	struct swi_net *net = ctx;
 	struct swi_conn *c;
 
-	if (tp->half_open >= SWI_HALF_OPEN_MAX || swi_conn_create(tp, true, &c)) {
-		swi_warn(tp->log,
+	if (net->tp->half_open >= SWI_HALF_OPEN_MAX || swi_conn_create(net, true, &c)) {
+		swi_warn(net->tp->log,
 			 "inbound connection refused: too many that have not proved the key");
-		tp->ops->set_owner(ep, NULL);
-		tp->ops->ep_close(ep);
+		net->ops->set_owner(ep, NULL);
+		net->ops->ep_close(ep);
 		return;
 	}
 	c->ep = ep;
-	tp->ops->set_owner(ep, c);
+	net->ops->set_owner(ep, c);
 }
 
 static void be_connected(void *ctx, struct swi_be_ep *ep)
 {
-	struct swi_tp *tp = ctx;
-	struct swi_conn *c = tp->ops->owner(ep);
+	struct swi_net *net = ctx;
+	struct swi_conn *c = net->ops->owner(ep);
 
 	if (c && swi_conn_move(c, SWI_EV_CONNECTED))
 		swi_conn_hello(c);
@@ -218,26 +220,25 @@ static void be_connected(void *ctx, struct swi_be_ep *ep)
 
 static void be_recv(void *ctx, struct swi_be_ep *ep, const void *buf, uint32_t len)
 {
-	struct swi_tp *tp = ctx;
-	struct swi_conn *c = tp->ops->owner(ep);
+	struct swi_net *net = ctx;
+	struct swi_conn *c = net->ops->owner(ep);
 
 	if (!c || c->state > SWI_CONN_LINGER)
 		return;
-	c->heard_ns = tp->now;
+	c->heard_ns = net->tp->now;
 	c->suspect_ns = 0;
 	c->pinged = false;
 	swi_conn_recv(c, buf, len);
 }
 
-static void be_read_done(void *ctx, struct swi_be_ep *ep SWI_UNUSED, struct swi_be_read *rd,
-			 int status)
+static void be_read_done(void *ctx SWI_UNUSED, struct swi_be_ep *ep SWI_UNUSED,
+			 struct swi_be_read *rd, int status)
 {
-	struct swi_tp *tp = ctx;
 	struct swi_read_part *p = swi_container_of(rd, struct swi_read_part, be);
 	struct swi_conn *c = p->conn;
 
 	if (!status) {
-		c->heard_ns = tp->now;
+		c->heard_ns = c->tp->now;
 		c->suspect_ns = 0;
 		c->pinged = false;
 	}
@@ -246,19 +247,19 @@ static void be_read_done(void *ctx, struct swi_be_ep *ep SWI_UNUSED, struct swi_
 
 static void be_down(void *ctx, struct swi_be_ep *ep, int status)
 {
-	struct swi_tp *tp = ctx;
-	struct swi_conn *c = tp->ops->owner(ep);
+	struct swi_net *net = ctx;
+	struct swi_conn *c = net->ops->owner(ep);
 
 	if (c)
 		swi_conn_lost(c, status);
 	else
-		tp->ops->ep_close(ep);
+		net->ops->ep_close(ep);
 }
 
 static void be_closed(void *ctx, struct swi_be_ep *ep)
 {
-	struct swi_tp *tp = ctx;
-	struct swi_conn *c = tp->ops->owner(ep);
+	struct swi_net *net = ctx;
+	struct swi_conn *c = net->ops->owner(ep);
 
 	if (!c)
 		return;
@@ -297,6 +298,18 @@ void swi_conn_set_user(struct swi_conn *c, void *user)
 void swi_conn_close(struct swi_conn *c, int status)
 {
 	swi_conn_lost(c, status);
+}
+
+void swi_conn_revoke(struct swi_conn *c, int status)
+{
+	if (c->ep)
+		c->net->ops->revoke(c->ep);
+	swi_conn_lost(c, status);
+}
+
+const char *swi_conn_backend(const struct swi_conn *c)
+{
+	return c->net->ops->name;
 }
 
 uint64_t swi_conn_region_len(const struct swi_conn *c, uint32_t region)

@@ -32,23 +32,40 @@ struct swi_read_part { /* one READ of the backend; from a pool of the tp */
 	struct swi_read_part *next_free;
 };
 
-struct swi_local_region {
-	uint8_t *addr;
-	uint64_t len, chunk_len;
-	uint32_t chunk_count;
+/*
+ * One backend that is open. [0] is the one that was asked for or chosen; [1] is there when the choice
+ * was ours: shared memory, for peers that are processes of this user on this host.
+ */
+enum { SWI_NET_MAIN, SWI_NET_LOCAL, SWI_NETS };
+
+struct swi_net {
+	struct swi_tp *tp;
+	const struct swi_be_ops *ops; /* NULL = not there */
+	struct swi_be *be;
+	uint64_t part_max; /* bytes of one READ */
+};
+
+struct swi_local_chunks { /* a region as one backend has it */
+	uint64_t chunk_len;
+	uint32_t count;
 	struct swi_be_mr *mrs;
 };
 
+struct swi_local_region {
+	uint8_t *addr;
+	uint64_t len;
+	struct swi_local_chunks on[SWI_NETS];
+};
+
 struct swi_tp {
-	/* const after open */
-	const struct swi_be_ops *ops;
-	struct swi_be *be;
+	/* const after open, but for a local net that the memory does not suit */
+	struct swi_net nets[SWI_NETS];
+	int epfd; /* over the descriptors of both; -1 when there is one */
 	struct swi_env *env;
 	const struct swi_log *log;
 	struct swi_tp_handler handler;
 	uint8_t key[SWI_CLUSTER_KEY_BYTES];
 	uint64_t epoch, connect_timeout_ns, silence_timeout_ns;
-	uint64_t part_max;
 
 	uint32_t node;
 	struct swi_local_region regions[SWI_REGIONS_MAX];
@@ -75,13 +92,14 @@ struct swi_out_msg { /* a body that waits to be sent, wholly or from @sent on */
 struct swi_conn {
 	struct swi_list link, work_link;
 	struct swi_tp *tp;
+	struct swi_net *net;
 	struct swi_be_ep *ep; /* NULL once closed() was seen */
 	void *user;
 	enum swi_conn_state state;
 	bool inbound, shown; /* shown: the handler knows it, so down() is owed */
 	int status;          /* why it ends */
 	struct swi_peer_id peer;
-	char addr[64]; /* that we connected to, for messages */
+	char addr[272]; /* that we connected to */
 	struct swi_auth_transcript auth;
 	struct swi_regions regions; /* the peer's */
 
@@ -108,8 +126,8 @@ struct swi_conn {
 };
 
 /* conn.c */
-extern const struct swi_be_events swi_conn_events; /* ctx: struct swi_tp */
-int swi_conn_create(struct swi_tp *tp, bool inbound, struct swi_conn **out_conn);
+extern const struct swi_be_events swi_conn_events; /* ctx: struct swi_net */
+int swi_conn_create(struct swi_net *net, bool inbound, struct swi_conn **out_conn);
 void swi_conn_free(struct swi_conn *c);
 /* The one place that changes a state. False: not an edge, nothing changed. */
 bool swi_conn_move(struct swi_conn *c, enum swi_conn_event ev);

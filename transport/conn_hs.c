@@ -16,7 +16,7 @@ static void fill_hello(struct swi_conn *c, struct swi_wire_hello *m)
 	swi_auth_nonce(tp->env, m->nonce);
 	m->id.node = tp->node;
 	m->id.epoch = tp->epoch;
-	snprintf(m->id.address, sizeof(m->id.address), "%s", tp->ops->address(tp->be));
+	snprintf(m->id.address, sizeof(m->id.address), "%s", swi_tp_address(tp));
 }
 
 static int send_hello(struct swi_conn *c, uint8_t kind, struct swi_wire_hello *m)
@@ -39,26 +39,29 @@ void swi_conn_hello(struct swi_conn *c)
 }
 
 /* Our own regions, as the peer gets them. -ENOMEM. */
-static int own_regions(struct swi_tp *tp, struct swi_regions *out_regions)
+static int own_regions(struct swi_conn *c, struct swi_regions *out_regions)
 {
+	struct swi_tp *tp = c->tp;
+
 	memset(out_regions, 0, sizeof(*out_regions));
 	for (uint32_t i = 0; i < SWI_REGIONS_MAX; i++) {
 		const struct swi_local_region *l = &tp->regions[i];
+		const struct swi_local_chunks *on = &l->on[c->net - tp->nets];
 		struct swi_region *g = &out_regions->at[i];
 
 		if (!l->len)
 			continue;
-		g->chunks = calloc(l->chunk_count, sizeof(*g->chunks));
+		g->chunks = calloc(on->count, sizeof(*g->chunks));
 		if (!g->chunks) {
 			swi_regions_fini(out_regions);
 			return -ENOMEM;
 		}
 		g->len = l->len;
-		g->chunk_len = l->chunk_len;
-		g->chunk_count = l->chunk_count;
-		for (uint32_t k = 0; k < l->chunk_count; k++)
+		g->chunk_len = on->chunk_len;
+		g->chunk_count = on->count;
+		for (uint32_t k = 0; k < on->count; k++)
 			g->chunks[k] =
-			    (struct swi_chunk){.base = l->mrs[k].base, .rkey = l->mrs[k].rkey};
+			    (struct swi_chunk){.base = on->mrs[k].base, .rkey = on->mrs[k].rkey};
 	}
 	return 0;
 }
@@ -67,7 +70,7 @@ static int send_ready(struct swi_conn *c, enum swi_auth_role role)
 {
 	struct swi_regions t;
 	struct swi_wr w = swi_wr_init(NULL, 0);
-	int rc = own_regions(c->tp, &t);
+	int rc = own_regions(c, &t);
 
 	if (rc)
 		return rc;
@@ -113,7 +116,7 @@ static int rx_response(struct swi_conn *c, const void *body, uint32_t len)
 	if (swi_auth_verify(c->tp->key, SWI_AUTH_CONNECTOR, &c->auth, NULL, 0, body))
 		return SWARM_EAUTH;
 	c->peer = c->auth.hello.id;
-	const int rc = c->tp->ops->grant(c->ep);
+	const int rc = c->net->ops->grant(c->ep);
 
 	return rc ? rc : send_ready(c, SWI_AUTH_READY_ACCEPTOR);
 }
@@ -134,7 +137,7 @@ static int rx_ready(struct swi_conn *c, const void *body, uint32_t len)
 	if (rc || c->inbound)
 		return rc;
 	c->peer = c->auth.challenge.id;
-	rc = c->tp->ops->grant(c->ep);
+	rc = c->net->ops->grant(c->ep);
 	return rc ? rc : send_ready(c, SWI_AUTH_READY_CONNECTOR);
 }
 
@@ -180,8 +183,9 @@ int swi_conn_handshake(struct swi_conn *c, uint8_t kind, const void *body, uint3
 	}
 	tp->next_timer =
 	    swi_min_u64(tp->next_timer, swi_sat_add(tp->now, tp->silence_timeout_ns / 2));
-	swi_info(tp->log, "connection %s %s (node %u) is up", c->inbound ? "from" : "to",
-		 c->peer.address[0] ? c->peer.address : c->addr, c->peer.node);
+	swi_info(tp->log, "connection %s %s (node %u) is up, over %s", c->inbound ? "from" : "to",
+		 c->peer.address[0] ? c->peer.address : c->addr, c->peer.node,
+		 swi_conn_backend(c));
 	if (tp->handler.up)
 		tp->handler.up(tp->handler.ctx, c, c->inbound);
 	return 0;

@@ -19,7 +19,7 @@ static int tx_frame(struct swi_conn *c, struct swi_wire_hdr *h, const void *body
 
 	h->credits = (uint16_t)c->owed;
 	swi_wire_put_hdr(h, hdr);
-	const int rc = c->tp->ops->send(c->ep, hdr, sizeof(hdr), body, len);
+	const int rc = c->net->ops->send(c->ep, hdr, sizeof(hdr), body, len);
 
 	if (rc)
 		return rc;

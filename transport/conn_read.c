@@ -62,18 +62,21 @@ void swi_tp_parts_fini(struct swi_tp *tp)
 }
 
 /* The registration that @p lies in, and the bytes from @p to its end. NULL: not ours. */
-static const struct swi_be_mr *local_mr(const struct swi_tp *tp, const uint8_t *p,
+static const struct swi_be_mr *local_mr(const struct swi_conn *c, const uint8_t *p,
 					uint64_t *out_left)
 {
+	const struct swi_tp *tp = c->tp;
+
 	for (uint32_t i = 0; i < SWI_REGIONS_MAX; i++) {
 		const struct swi_local_region *l = &tp->regions[i];
 
 		if (!l->len || p < l->addr || p >= l->addr + l->len)
 			continue;
 		const uint64_t off = (uint64_t)(p - l->addr);
-		const struct swi_be_mr *mr = &l->mrs[off / l->chunk_len];
+		const struct swi_local_chunks *on = &l->on[c->net - tp->nets];
+		const struct swi_be_mr *mr = &on->mrs[off / on->chunk_len];
 
-		*out_left = mr->len - off % l->chunk_len;
+		*out_left = mr->len - off % on->chunk_len;
 		return mr;
 	}
 	return NULL;
@@ -100,8 +103,8 @@ static int post_part(struct swi_conn *c, struct swi_read *rd, uint32_t region, u
 	const struct swi_region *g = &c->regions.at[region];
 	const uint64_t in_chunk = *offset % g->chunk_len;
 	uint64_t local_left;
-	const struct swi_be_mr *mr = local_mr(tp, *local, &local_left);
-	uint64_t n = swi_min_u64(rd->left, tp->part_max);
+	const struct swi_be_mr *mr = local_mr(c, *local, &local_left);
+	uint64_t n = swi_min_u64(rd->left, c->net->part_max);
 
 	SWI_BUG_ON(!mr);
 	n = swi_min_u64(n, swi_min_u64(g->chunk_len - in_chunk, local_left));
@@ -121,7 +124,7 @@ static int post_part(struct swi_conn *c, struct swi_read *rd, uint32_t region, u
 				     .rkey = k->rkey,
 				     .len = (uint32_t)n,
 				     .owner = p};
-	const int rc = tp->ops->read(c->ep, &p->be);
+	const int rc = c->net->ops->read(c->ep, &p->be);
 
 	if (rc) {
 		part_put(tp, p);

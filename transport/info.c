@@ -37,7 +37,7 @@ uint32_t swarm_transport_list(struct swarm_transport_info *out_rows, uint32_t ma
 	const struct {
 		const char *name;
 		const struct swi_be_ops *ops;
-	} all[] = {{"verbs", swi_be_verbs}, {"ofi", swi_be_ofi}};
+	} all[] = {{"verbs", swi_be_verbs}, {"ofi", swi_be_ofi}, {"shm", swi_be_shm}};
 
 	for (uint32_t i = 0; i < SWI_ARRAY_LEN(all) && i < max; i++) {
 		struct swarm_transport_info *row = &out_rows[i];

@@ -27,6 +27,15 @@
 struct swi_be;	  /* one instance of a backend */
 struct swi_be_ep; /* one end of one connection */
 
+/* What mr_reg() is given. */
+struct swi_be_mem {
+	void *addr;
+	uint64_t len;
+	int fd;		  /* the memfd behind it, sealed against shrinking; -1 = it is not one */
+	uint64_t fd_off;  /* where in the memfd it begins */
+	bool remote_read; /* peers may READ it */
+};
+
 /* Memory registered with the card, readable by authenticated peers (or local only). */
 struct swi_be_mr {
 	void *addr;
@@ -79,7 +88,11 @@ struct swi_be_open_args {
 	void *ctx;
 	const char *bind;   /* "HOST:PORT" to listen on; port 0 = any; NULL = do not listen */
 	const char *device; /* verbs: device name; ofi: provider name; NULL = best */
-	void *param;	    /* sim: struct swi_simnet *; fault: struct swi_fault_plan * */
+	/*
+	 * sim: struct swi_simnet *; fault: struct swi_fault_plan *; shm: not NULL = it only looks whether a
+	 * peer is on this host: connect() fails at once when nobody of this user listens there.
+	 */
+	void *param;
 };
 
 struct swi_be_ops {
@@ -99,9 +112,11 @@ struct swi_be_ops {
 	uint64_t (*max_read)(struct swi_be *be);
 	uint64_t (*max_mr)(struct swi_be *be);
 
-	/* Registers page-aligned memory. @remote_read: peers may READ it. SWARM_EMEMLOCK, -ENOMEM. */
-	int (*mr_reg)(struct swi_be *be, void *addr, uint64_t len, bool remote_read,
-		      struct swi_be_mr *out_mr);
+	/*
+	 * Registers page-aligned memory. SWARM_EMEMLOCK, -ENOMEM; -ENOTSUP: peers of this backend can
+	 * read a memfd only, and this is none.
+	 */
+	int (*mr_reg)(struct swi_be *be, const struct swi_be_mem *mem, struct swi_be_mr *out_mr);
 	void (*mr_dereg)(struct swi_be *be, struct swi_be_mr *mr);
 
 	/* Begins to connect; connected() or down() follows. @owner is what owner() returns. */
@@ -114,6 +129,12 @@ struct swi_be_ops {
 	 * can do so; elsewhere keys are random). 0, or SWARM_EPEERLOST. Idempotent.
 	 */
 	int (*grant)(struct swi_be_ep *ep);
+	/*
+	 * Takes grant() back, at once: memory that is written after the return never reaches the peer as
+	 * the result of a READ that it may trust, however long it sleeps in between. The endpoint is of no
+	 * use afterwards: ep_close() it. Idempotent.
+	 */
+	void (*revoke)(struct swi_be_ep *ep);
 	/* Copies the pieces (at most SWI_BE_MSG_MAX bytes together) and sends them. 0, -EAGAIN, SWARM_EPEERLOST. */
 	int (*send)(struct swi_be_ep *ep, const void *a, uint32_t alen, const void *b, uint32_t blen);
 	/* 0: @rd is the backend's until read_done(). < 0: nothing was taken. */
@@ -135,6 +156,7 @@ struct swi_be_ops {
 /* NULL when not built in. */
 extern const struct swi_be_ops *const swi_be_verbs;
 extern const struct swi_be_ops *const swi_be_ofi;
+extern const struct swi_be_ops *const swi_be_shm;
 extern const struct swi_be_ops *const swi_be_sim;
 extern const struct swi_be_ops *const swi_be_fault;
 

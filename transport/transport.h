@@ -45,7 +45,11 @@ struct swi_tp_handler {
 };
 
 struct swi_tp_opts {
-	const char *backend; /* "verbs", "ofi", "sim", "fault"; NULL or "auto" = verbs when a device is there, else ofi */
+	/*
+	 * "verbs", "ofi", "shm", "sim", "fault": this one for every peer. NULL or "auto": verbs when a device is
+	 * there, else ofi; and shared memory for peers of this user on this host.
+	 */
+	const char *backend;
 	const char *device;  /* NULL = best */
 	const char *bind;    /* "HOST:PORT"; NULL = do not listen */
 	void *param;	     /* for the backend (ops.h) */
@@ -80,8 +84,12 @@ int swi_tp_open(const struct swi_tp_opts *opts, struct swi_env *env, const struc
 /* Closes every connection without callbacks and frees. NULL is fine. */
 void swi_tp_close(struct swi_tp *tp);
 
-/* Registers page-aligned memory as region @region, in chunks no larger than the device takes. Before any connection. */
-int swi_tp_register(struct swi_tp *tp, uint32_t region, void *addr, uint64_t len);
+/*
+ * Registers page-aligned memory as region @region, in chunks no larger than the device takes. Before any
+ * connection. @memfd: the memfd that begins with this memory, sealed against shrinking, or -1; without
+ * one, peers on this host go through the network as well (transport "shm": -ENOTSUP).
+ */
+int swi_tp_register(struct swi_tp *tp, uint32_t region, void *addr, uint64_t len, int memfd);
 /* The number is given by the head after open; used by handshakes from now on. */
 void swi_tp_set_node(struct swi_tp *tp, uint32_t node);
 
@@ -95,8 +103,16 @@ int swi_tp_connect(struct swi_tp *tp, const char *addr, void *user, struct swi_c
 const struct swi_peer_id *swi_conn_peer(const struct swi_conn *conn);
 void *swi_conn_user(const struct swi_conn *conn);
 void swi_conn_set_user(struct swi_conn *conn, void *user);
+/* What carries this connection: "verbs", "ofi", "shm". */
+const char *swi_conn_backend(const struct swi_conn *conn);
 /* down() follows from a later progress(), after every READ has been completed. Idempotent. */
 void swi_conn_close(struct swi_conn *conn, int status);
+/*
+ * The same, and at once: what is written into our memory after the return is never part of a READ that
+ * the peer believes, however silent it was and whenever it wakes. Before memory is reused that a peer
+ * may still be reading.
+ */
+void swi_conn_revoke(struct swi_conn *conn, int status);
 
 /* Copies; queued without limit of count but of 64 MiB in all (-ENOBUFS). SWARM_EPEERLOST once it is going down. */
 int swi_conn_send(struct swi_conn *conn, uint16_t type, const void *body, uint32_t len);

@@ -29,7 +29,7 @@ struct swarm_store_opts {
 	uint64_t spill_bytes;	 /* limit of the spill folder; default: what the disk has, less a reserve */
 	const char *dir;	 /* run directory to serve other processes of this user; NULL = private */
 	const char *bind;	 /* "HOST:PORT" to serve peers; NULL = none; port 0 = any */
-	const char *transport;	 /* "auto" (default), "verbs", "ofi" */
+	const char *transport;	 /* "auto" (default), "verbs", "ofi", "shm" */
 	const char *device;	 /* network device or provider; NULL = best */
 	const char *key_file;	 /* cluster key (64 hex digits); needed with bind */
 	uint32_t node;		 /* node number among the peers; default: random */

@@ -2,9 +2,10 @@
 /*
  * swarm/transport.h - which transports this library has, and which of them work on this machine.
  *
- * A transport carries bytes between nodes: "verbs" (InfiniBand, RoCE, soft-RoCE) or "ofi"
- * (libfabric: TCP anywhere). Programs name one in struct swarm_store_opts or leave the choice to
- * "auto"; they never talk to it directly.
+ * A transport carries bytes between nodes: "verbs" (InfiniBand, RoCE, soft-RoCE), "ofi" (libfabric:
+ * TCP anywhere) or "shm" (memory, between processes of one user on one host). Programs name one in
+ * struct swarm_store_opts or leave the choice to "auto": verbs where there is a device, else ofi, and
+ * shm for peers on the same host. They never talk to it directly.
  */
 #ifndef SWARM_TRANSPORT_H
 #define SWARM_TRANSPORT_H
@@ -18,7 +19,7 @@ extern "C" {
 
 /** One row of swarm_transport_list(). */
 struct swarm_transport_info {
-	char name[16];	 /* "verbs", "ofi": what swarm_store_opts.transport takes */
+	char name[16];	 /* "verbs", "ofi", "shm": what swarm_store_opts.transport takes */
 	uint32_t flags;	 /* SWARM_TRANSPORT_* */
 	char device[64]; /* what would carry the bytes: "rxe0", "tcp"; "" when not available */
 	char why[128];	 /* when not available: why, in one sentence */

@@ -138,7 +138,10 @@ static void open_backend(const char *bind)
 	err = ops->open(&args, &me.be, why, sizeof(why));
 	if (err)
 		fail(why, err);
-	err = ops->mr_reg(me.be, p, MEMORY, bind != NULL, &me.mr);
+	err = ops->mr_reg(
+	    me.be,
+	    &(struct swi_be_mem){.addr = p, .len = MEMORY, .fd = -1, .remote_read = bind != NULL},
+	    &me.mr);
 	if (err)
 		fail("mr_reg", err);
 }

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <cmocka.h>
 
+#include "transport/base/addr.h"
 #include "transport/verbs/verbs.h"
 
 static void wc_error__each_status__is_named(void **state SWI_UNUSED)
@@ -43,13 +44,13 @@ static void parse__addresses(void **state SWI_UNUSED)
 	struct sockaddr_storage sa;
 
 	for (size_t i = 0; i < SWI_ARRAY_LEN(bad); i++)
-		assert_int_equal(swi_verbs_parse(bad[i], false, &sa), -EINVAL);
-	assert_int_equal(swi_verbs_parse(NULL, false, &sa), -EINVAL);
-	assert_int_equal(swi_verbs_parse("10.1.2.3:4567", false, &sa), 0);
+		assert_int_equal(swi_addr_parse(bad[i], false, &sa), -EINVAL);
+	assert_int_equal(swi_addr_parse(NULL, false, &sa), -EINVAL);
+	assert_int_equal(swi_addr_parse("10.1.2.3:4567", false, &sa), 0);
 	assert_int_equal(sa.ss_family, AF_INET);
 	assert_int_equal(ntohs(((struct sockaddr_in *)&sa)->sin_port), 4567);
 	assert_int_equal(ntohl(((struct sockaddr_in *)&sa)->sin_addr.s_addr), 0x0a010203);
-	assert_int_equal(swi_verbs_parse("[fe80::1]:0", true, &sa), 0);
+	assert_int_equal(swi_addr_parse("[fe80::1]:0", true, &sa), 0);
 	assert_int_equal(sa.ss_family, AF_INET6);
 }
 

@@ -95,8 +95,8 @@ static void open_world(struct world *w, const struct swi_fault_rule *rule)
 	w->mem_b = aligned_alloc(SWI_PAGE, MEM);
 	assert_true(w->mem_a && w->mem_b);
 	memset(w->mem_b, 0x42, MEM);
-	assert_int_equal(swi_tp_register(w->a, 0, w->mem_a, MEM), 0);
-	assert_int_equal(swi_tp_register(w->b, 0, w->mem_b, MEM), 0);
+	assert_int_equal(swi_tp_register(w->a, 0, w->mem_a, MEM, -1), 0);
+	assert_int_equal(swi_tp_register(w->b, 0, w->mem_b, MEM, -1), 0);
 }
 
 static void close_world(struct world *w)

@@ -285,7 +285,7 @@ static int register_without_memlock(void)
 	err = swi_verbs_ops.open(&args, &be, why, sizeof(why));
 	if (err)
 		return err;
-	err = swi_verbs_ops.mr_reg(be, p, RIG_BYTES, true, &mr);
+	err = rig_reg(be, p, RIG_BYTES, true, &mr);
 	swi_verbs_ops.close(be);
 	return err;
 }
@@ -317,7 +317,7 @@ static void mr_reg__over_the_memlock_limit__says_so(void **state SWI_UNUSED)
 	struct swi_be_mr mr;
 
 	assert_int_equal(memlock_result, SWARM_EMEMLOCK);
-	assert_int_equal(swi_verbs_ops.mr_reg(rig.owner.be, rig.memory + 8, 4096, true, &mr),
+	assert_int_equal(rig_reg(rig.owner.be, rig.memory + 8, 4096, true, &mr),
 			 -EINVAL);
 }
 

@@ -7,6 +7,7 @@
 #include <poll.h>
 
 #include "tests/transport/verbs_rig.h"
+#include "transport/base/addr.h"
 
 static struct rig rig;
 
@@ -82,7 +83,7 @@ static void read__deregistered__is_refused(void **state SWI_UNUSED)
 	struct swi_be_mr old;
 	uint64_t base = (uintptr_t)rig.memory, rkey;
 
-	assert_int_equal(swi_verbs_ops.mr_reg(rig.owner.be, rig.memory, 65536, true, &old), 0);
+	assert_int_equal(rig_reg(rig.owner.be, rig.memory, 65536, true, &old), 0);
 	rkey = old.rkey;
 	rig_connect(&rig, true);
 	assert_int_equal(rig_read(&rig, base, rkey, 64), 0);
@@ -95,7 +96,7 @@ static void read__local_only_region__is_refused(void **state SWI_UNUSED)
 {
 	struct swi_be_mr mine;
 
-	assert_int_equal(swi_verbs_ops.mr_reg(rig.owner.be, rig.memory, 65536, false, &mine), 0);
+	assert_int_equal(rig_reg(rig.owner.be, rig.memory, 65536, false, &mine), 0);
 	assert_refused(mine.base, mine.rkey, 64, true);
 	swi_verbs_ops.mr_dereg(rig.owner.be, &mine);
 	assert_owner_well(7);
@@ -199,7 +200,7 @@ static void connect__without_hello__is_refused(void **state SWI_UNUSED)
 	int status;
 
 	assert_non_null(ec);
-	assert_int_equal(swi_verbs_parse(swi_verbs_ops.address(rig.owner.be), false, &to), 0);
+	assert_int_equal(swi_addr_parse(swi_verbs_ops.address(rig.owner.be), false, &to), 0);
 	assert_int_equal(rdma_create_id(ec, &id, NULL, RDMA_PS_TCP), 0);
 	assert_int_equal(rdma_resolve_addr(id, NULL, (struct sockaddr *)&to, 2000), 0);
 	assert_int_equal(next_event(ec, &status), RDMA_CM_EVENT_ADDR_RESOLVED);

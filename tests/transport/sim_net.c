@@ -82,7 +82,7 @@ static void start(struct world *w, uint32_t i, uint64_t epoch)
 	n->mem = aligned_alloc(SWI_PAGE, MEM);
 	assert_non_null(n->mem);
 	memset(n->mem, (int)(i + 1), MEM);
-	assert_int_equal(swi_tp_register(n->tp, 0, n->mem, MEM), 0);
+	assert_int_equal(swi_tp_register(n->tp, 0, n->mem, MEM, -1), 0);
 }
 
 static void stop(struct node *n)

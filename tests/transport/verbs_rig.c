@@ -79,6 +79,14 @@ static uint8_t *pages(void)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+int rig_reg(struct swi_be *be, void *p, uint64_t len, bool remote_read, struct swi_be_mr *out_mr)
+{
+	const struct swi_be_mem mem = {
+	    .addr = p, .len = len, .fd = -1, .remote_read = remote_read};
+
+	return swi_verbs_ops.mr_reg(be, &mem, out_mr);
+}
+
 int rig_open(struct rig *rig, const char *addr)
 {
 	int err;
@@ -96,10 +104,9 @@ int rig_open(struct rig *rig, const char *addr)
 	rig->local = pages();
 	if (!rig->memory || !rig->local)
 		return -ENOMEM;
-	err = swi_verbs_ops.mr_reg(rig->owner.be, rig->memory, RIG_BYTES, true, &rig->mr);
+	err = rig_reg(rig->owner.be, rig->memory, RIG_BYTES, true, &rig->mr);
 	if (!err)
-		err = swi_verbs_ops.mr_reg(rig->guest.be, rig->local, RIG_BYTES, false,
-					   &rig->local_mr);
+		err = rig_reg(rig->guest.be, rig->local, RIG_BYTES, false, &rig->local_mr);
 	return err;
 }
 

@@ -44,6 +44,8 @@ struct rig {
 
 /* 0; RIG_SKIP with a reason printed; or the error. @addr: HOST:PORT of an RDMA device. */
 int rig_open(struct rig *rig, const char *addr);
+/* mr_reg() of anonymous memory. */
+int rig_reg(struct swi_be *be, void *p, uint64_t len, bool remote_read, struct swi_be_mr *out_mr);
 void rig_close(struct rig *rig);
 /* A fresh connection: rig->guest.ep and rig->owner.ep. @grant: the owner lets the guest read. */
 void rig_connect(struct rig *rig, bool grant);

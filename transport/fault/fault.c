@@ -246,10 +246,9 @@ static uint64_t fault_max_mr(struct swi_be *be)
 	return be->inner->max_mr(be->be);
 }
 
-static int fault_mr_reg(struct swi_be *be, void *addr, uint64_t len, bool remote_read,
-			struct swi_be_mr *out_mr)
+static int fault_mr_reg(struct swi_be *be, const struct swi_be_mem *mem, struct swi_be_mr *out_mr)
 {
-	return be->inner->mr_reg(be->be, addr, len, remote_read, out_mr);
+	return be->inner->mr_reg(be->be, mem, out_mr);
 }
 
 static void fault_mr_dereg(struct swi_be *be, struct swi_be_mr *mr)
@@ -287,6 +286,11 @@ static void *fault_owner(struct swi_be_ep *ep)
 static int fault_grant(struct swi_be_ep *ep)
 {
 	return ep->cut ? SWARM_EPEERLOST : ep->be->inner->grant(ep->ep);
+}
+
+static void fault_revoke(struct swi_be_ep *ep)
+{
+	ep->be->inner->revoke(ep->ep);
 }
 
 /* What the plan does to an operation before it happens. 0: nothing. */
@@ -394,6 +398,7 @@ const struct swi_be_ops swi_fault_ops = {
     .set_owner = fault_set_owner,
     .owner = fault_owner,
     .grant = fault_grant,
+    .revoke = fault_revoke,
     .send = fault_send,
     .read = fault_read,
     .ep_close = fault_ep_close,

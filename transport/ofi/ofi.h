@@ -135,8 +135,7 @@ void swi_ofi_on_recv(struct ofi_recv *r, uint32_t len);
 void swi_ofi_on_send(struct ofi_send *s);
 
 /* ofi_rma.c */
-int swi_ofi_mr_reg(struct swi_be *be, void *addr, uint64_t len, bool remote_read,
-		   struct swi_be_mr *out_mr);
+int swi_ofi_mr_reg(struct swi_be *be, const struct swi_be_mem *mem, struct swi_be_mr *out_mr);
 void swi_ofi_mr_dereg(struct swi_be *be, struct swi_be_mr *mr);
 int swi_ofi_read(struct swi_be_ep *ep, struct swi_be_read *rd);
 void swi_ofi_on_read(struct ofi_read *r, int status);

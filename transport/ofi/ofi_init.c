@@ -261,6 +261,13 @@ static int ofi_grant(struct swi_be_ep *ep)
 	return ep->down ? SWARM_EPEERLOST : 0;
 }
 
+/* A socket that is cut sends no more answers, and what is in it was copied out of the memory before. */
+static void ofi_revoke(struct swi_be_ep *ep)
+{
+	if (ep->fid && !ep->ended && !ep->cut)
+		ep->cut = swi_ofi_cut_socket(ep->fid);
+}
+
 static int ofi_fd(struct swi_be *be)
 {
 	return be->epfd;
@@ -282,6 +289,7 @@ const struct swi_be_ops swi_ofi_ops = {
     .set_owner = ofi_set_owner,
     .owner = ofi_owner,
     .grant = ofi_grant,
+    .revoke = ofi_revoke,
     .send = swi_ofi_send,
     .read = swi_ofi_read,
     .ep_close = swi_ofi_ep_close,

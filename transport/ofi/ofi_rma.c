@@ -8,16 +8,15 @@
  */
 #include "transport/ofi/ofi.h"
 
-int swi_ofi_mr_reg(struct swi_be *be, void *addr, uint64_t len, bool remote_read,
-		   struct swi_be_mr *out_mr)
+int swi_ofi_mr_reg(struct swi_be *be, const struct swi_be_mem *mem, struct swi_be_mr *out_mr)
 {
 	const uint64_t access =
-	    remote_read ? FI_REMOTE_READ | FI_READ | FI_WRITE : FI_READ | FI_WRITE;
+	    mem->remote_read ? FI_REMOTE_READ | FI_READ | FI_WRITE : FI_READ | FI_WRITE;
 	struct fid_mr *mr;
 	int rc;
 
 	do { /* a key of 64 random bits; taken already: once in an age of the universe */
-		rc = fi_mr_reg(be->domain, addr, len, access, 0, swi_rand(be->args.env) | 1, 0, &mr,
+		rc = fi_mr_reg(be->domain, mem->addr, mem->len, access, 0, swi_rand(be->args.env) | 1, 0, &mr,
 			       NULL);
 	} while (rc == -FI_ENOKEY);
 	if (rc == -FI_ENOMEM && strcmp(be->device, "tcp"))
@@ -25,10 +24,10 @@ int swi_ofi_mr_reg(struct swi_be *be, void *addr, uint64_t len, bool remote_read
 	if (rc)
 		return swi_ofi_err(rc);
 	*out_mr = (struct swi_be_mr){
-	    .addr = addr,
-	    .len = len,
+	    .addr = mem->addr,
+	    .len = mem->len,
 	    .base =
-		be->info->domain_attr->mr_mode & FI_MR_VIRT_ADDR ? (uint64_t)(uintptr_t)addr : 0,
+		be->info->domain_attr->mr_mode & FI_MR_VIRT_ADDR ? (uint64_t)(uintptr_t)mem->addr : 0,
 	    .rkey = fi_mr_key(mr),
 	    .desc = fi_mr_desc(mr),
 	    .handle = mr,

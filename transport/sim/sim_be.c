@@ -103,22 +103,21 @@ static uint64_t sim_max_mr(struct swi_be *be)
 	return swi_sim_opts(be->net)->max_mr;
 }
 
-static int sim_mr_reg(struct swi_be *be, void *addr, uint64_t len, bool remote_read,
-		      struct swi_be_mr *out_mr)
+static int sim_mr_reg(struct swi_be *be, const struct swi_be_mem *mem, struct swi_be_mr *out_mr)
 {
 	struct sim_mr *mr = calloc(1, sizeof(*mr));
 
 	if (!mr)
 		return -ENOMEM;
-	SWI_BUG_ON(len > sim_max_mr(be));
+	SWI_BUG_ON(mem->len > sim_max_mr(be));
 	mr->rkey = swi_sim_rand(be->net);
 	mr->base = swi_sim_rand(be->net) >> 16 << 12;
-	mr->addr = addr;
-	mr->len = len;
-	mr->remote_read = remote_read;
+	mr->addr = mem->addr;
+	mr->len = mem->len;
+	mr->remote_read = mem->remote_read;
 	swi_list_push_back(&be->mrs, &mr->link);
 	*out_mr = (struct swi_be_mr){
-	    .addr = addr, .len = len, .base = mr->base, .rkey = mr->rkey, .handle = mr};
+	    .addr = mem->addr, .len = mem->len, .base = mr->base, .rkey = mr->rkey, .handle = mr};
 	return 0;
 }
 
@@ -173,6 +172,11 @@ static int sim_grant(struct swi_be_ep *ep)
 		return SWARM_EPEERLOST;
 	ep->granted = true;
 	return 0;
+}
+
+static void sim_revoke(struct swi_be_ep *ep)
+{
+	ep->granted = false;
 }
 
 static int sim_send(struct swi_be_ep *ep, const void *a, uint32_t alen, const void *b,
@@ -307,6 +311,7 @@ const struct swi_be_ops swi_sim_ops = {
     .set_owner = sim_set_owner,
     .owner = sim_owner,
     .grant = sim_grant,
+    .revoke = sim_revoke,
     .send = sim_send,
     .read = sim_read,
     .ep_close = sim_ep_close,

@@ -147,9 +147,9 @@ int swi_verbs_errno(int err);
 int swi_verbs_reg_error(int err);
 
 /* verbs_conn.c */
-int swi_verbs_parse(const char *addr, bool passive, struct sockaddr_storage *out_sa);
 int swi_verbs_connect(struct swi_be *be, const char *addr, void *owner, struct swi_be_ep **out_ep);
 int swi_verbs_grant(struct swi_be_ep *ep);
+void swi_verbs_revoke(struct swi_be_ep *ep);
 void swi_verbs_cm_event(struct swi_be *be, const struct rdma_cm_event *event);
 void swi_verbs_ep_up(struct swi_be_ep *ep);
 void swi_verbs_ep_down(struct swi_be_ep *ep, int status);
@@ -166,8 +166,7 @@ void swi_verbs_recv_done(struct swi_be_ep *ep, uint32_t slot, const struct ibv_w
 void swi_verbs_send_done(struct swi_be_ep *ep, uint32_t slot, const struct ibv_wc *wc);
 
 /* verbs_rma.c */
-int swi_verbs_mr_reg(struct swi_be *be, void *addr, uint64_t len, bool remote_read,
-		     struct swi_be_mr *out_mr);
+int swi_verbs_mr_reg(struct swi_be *be, const struct swi_be_mem *mem, struct swi_be_mr *out_mr);
 void swi_verbs_mr_dereg(struct swi_be *be, struct swi_be_mr *mr);
 int swi_verbs_read(struct swi_be_ep *ep, struct swi_be_read *rd);
 void swi_verbs_read_done(struct swi_be_ep *ep, uint32_t slot, const struct ibv_wc *wc);

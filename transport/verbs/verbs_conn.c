@@ -6,46 +6,10 @@
  * reason: rdma_cm would allow the peer remote reads from the first moment. Here no peer may read
  * anything before swi_verbs_grant(), whatever keys it guesses. Owner thread only.
  */
-#include <netdb.h>
-
+#include "transport/base/addr.h"
 #include "transport/verbs/verbs.h"
 
 static const struct verbs_hello hello = {.magic = {'S', 'W', 'R', 'M'}, .version = 1};
-
-/* "HOST:PORT" or "[V6]:PORT". Numbers first, so that what peers tell each other asks no name
- * server. */
-int swi_verbs_parse(const char *addr, bool passive, struct sockaddr_storage *out_sa)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST}, *ai;
-	const char *colon = addr ? strrchr(addr, ':') : NULL;
-	char host[256], *name = host;
-	size_t len;
-	int err;
-
-	if (!colon || colon == addr || !colon[1] || (size_t)(colon - addr) >= sizeof(host) ||
-	    strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
-	    strtoul(colon + 1, NULL, 10) > UINT16_MAX)
-		return -EINVAL;
-	len = (size_t)(colon - addr);
-	memcpy(host, addr, len);
-	host[len] = '\0';
-	if (host[0] == '[' && host[len - 1] == ']') {
-		host[len - 1] = '\0';
-		name++;
-	}
-	hints.ai_flags |= AI_NUMERICSERV | (passive ? AI_PASSIVE : 0);
-	err = getaddrinfo(name, colon + 1, &hints, &ai);
-	if (err == EAI_NONAME) {
-		hints.ai_flags &= ~AI_NUMERICHOST;
-		err = getaddrinfo(name, colon + 1, &hints, &ai);
-	}
-	if (err)
-		return -EINVAL;
-	memset(out_sa, 0, sizeof(*out_sa));
-	memcpy(out_sa, ai->ai_addr, ai->ai_addrlen);
-	freeaddrinfo(ai);
-	return 0;
-}
 
 static int take_slot(struct swi_be *be, struct swi_be_ep *ep)
 {
@@ -182,7 +146,7 @@ int swi_verbs_connect(struct swi_be *be, const char *addr, void *owner, struct s
 	struct sockaddr *from = be->source.ss_family ? (struct sockaddr *)&be->source : NULL;
 	struct sockaddr_storage to;
 	struct swi_be_ep *ep;
-	int err = swi_verbs_parse(addr, false, &to);
+	int err = swi_addr_parse(addr, false, &to);
 
 	if (err)
 		return err;
@@ -325,6 +289,11 @@ static void qp_to_error(struct swi_be_ep *ep)
 
 	if (ep->qp && ibv_modify_qp(ep->qp, &attr, IBV_QP_STATE) != 0)
 		swi_debug(ep->be->log, "verbs: a queue pair would not go into error");
+}
+
+void swi_verbs_revoke(struct swi_be_ep *ep)
+{
+	qp_to_error(ep); /* synchronous: its card answers nothing on this queue pair any more */
 }
 
 /* The first failure of an endpoint; later ones say nothing new. */

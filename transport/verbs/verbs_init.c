@@ -12,6 +12,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "transport/base/addr.h"
 #include "transport/verbs/verbs.h"
 
 struct reason {
@@ -91,13 +92,6 @@ static int find_device(struct swi_be *be, const char *name, struct reason *why)
 		    named ? dev_name(named) : "(any)");
 }
 
-static bool is_wildcard(const struct sockaddr_storage *sa)
-{
-	if (sa->ss_family == AF_INET)
-		return ((const struct sockaddr_in *)sa)->sin_addr.s_addr == htonl(INADDR_ANY);
-	return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)sa)->sin6_addr);
-}
-
 static int bind_error(const char *addr, int err, struct reason *why)
 {
 	switch (err) {
@@ -117,21 +111,18 @@ static int start_listening(struct swi_be *be, const char *addr, struct reason *w
 {
 	struct sockaddr_storage sa;
 
-	if (swi_verbs_parse(addr, true, &sa) != 0)
+	if (swi_addr_parse(addr, true, &sa) != 0)
 		return fail(why, -EINVAL, "not an address (HOST:PORT): %s", addr);
 	if (rdma_create_id(be->ec, &be->listen_id, NULL, RDMA_PS_TCP) != 0)
 		return fail(why, swi_verbs_errno(errno), "rdma_create_id: %s", strerror(errno));
 	if (rdma_bind_addr(be->listen_id, (struct sockaddr *)&sa) != 0 ||
 	    rdma_listen(be->listen_id, 128) != 0)
 		return bind_error(addr, errno, why);
-	if (is_wildcard(&sa))
+	if (swi_addr_is_any(&sa))
 		return 0;
 	be->dev = be->listen_id->verbs;
 	memcpy(&be->source, &sa, sizeof(sa));
-	if (sa.ss_family == AF_INET)
-		((struct sockaddr_in *)&be->source)->sin_port = 0;
-	else
-		((struct sockaddr_in6 *)&be->source)->sin6_port = 0;
+	swi_addr_set_port(&be->source, 0);
 	return 0;
 }
 
@@ -157,18 +148,13 @@ static bool device_ipv4(struct swi_be *be, struct in_addr *out_addr)
 static void write_address(struct swi_be *be)
 {
 	struct sockaddr_storage sa;
-	char host[64] = "";
 	unsigned int port = ntohs(rdma_get_src_port(be->listen_id));
-	bool v6;
 
 	memcpy(&sa, rdma_get_local_addr(be->listen_id), sizeof(sa));
-	if (sa.ss_family == AF_INET && is_wildcard(&sa))
+	if (sa.ss_family == AF_INET && swi_addr_is_any(&sa))
 		(void)device_ipv4(be, &((struct sockaddr_in *)&sa)->sin_addr);
-	v6 = sa.ss_family == AF_INET6;
-	getnameinfo((struct sockaddr *)&sa,
-		    v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in), host,
-		    sizeof(host), NULL, 0, NI_NUMERICHOST);
-	snprintf(be->address, sizeof(be->address), v6 ? "[%s]:%u" : "%s:%u", host, port);
+	swi_addr_set_port(&sa, (uint16_t)port);
+	swi_addr_print(&sa, be->address, sizeof(be->address));
 }
 
 static int set_nonblock(int fd)
@@ -354,6 +340,7 @@ const struct swi_be_ops swi_verbs_ops = {
     .set_owner = verbs_set_owner,
     .owner = verbs_owner,
     .grant = swi_verbs_grant,
+    .revoke = swi_verbs_revoke,
     .send = swi_verbs_send,
     .read = swi_verbs_read,
     .ep_close = swi_verbs_ep_close,

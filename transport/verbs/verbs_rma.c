@@ -10,9 +10,10 @@
  */
 #include "transport/verbs/verbs.h"
 
-int swi_verbs_mr_reg(struct swi_be *be, void *addr, uint64_t len, bool remote_read,
-		     struct swi_be_mr *out_mr)
+int swi_verbs_mr_reg(struct swi_be *be, const struct swi_be_mem *mem, struct swi_be_mr *out_mr)
 {
+	void *addr = mem->addr;
+	const uint64_t len = mem->len;
 	unsigned int access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_RELAXED_ORDERING;
 	struct ibv_mr *mr;
 
@@ -22,7 +23,7 @@ int swi_verbs_mr_reg(struct swi_be *be, void *addr, uint64_t len, bool remote_re
 	 * Relaxed ordering lets the bus reorder the bytes of a READ, which nobody looks at before
 	 * its completion. An optional flag: kernels and cards without it ignore it.
 	 */
-	if (remote_read)
+	if (mem->remote_read)
 		access |= IBV_ACCESS_REMOTE_READ;
 	mr = ibv_reg_mr(be->pd, addr, len, access);
 	if (!mr)

@@ -8,6 +8,7 @@
  * device here, and the last line says why.
  */
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -69,20 +70,25 @@ static void on_down(void *ctx, struct swi_conn *c, int status)
 }
 
 /* @len bytes of address space over one small memory, or over one of its own. */
-static uint8_t *map(uint64_t len, bool alias)
+static uint8_t *map(uint64_t len, bool alias, int *out_memfd)
 {
-	uint8_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const int fd = memfd_create("conformance", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	uint8_t *p;
 
-	CHECK(p != MAP_FAILED);
-	if (!alias)
+	CHECK(fd >= 0 && !ftruncate(fd, (off_t)(alias ? CONF_ALIAS : len)));
+	CHECK(!fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW));
+	*out_memfd = fd;
+	if (!alias) {
+		p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		CHECK(p != MAP_FAILED);
 		return p;
-	const int fd = memfd_create("conformance", MFD_CLOEXEC);
-
-	CHECK(fd >= 0 && !ftruncate(fd, CONF_ALIAS) && len % CONF_ALIAS == 0);
+	}
+	CHECK(len % CONF_ALIAS == 0);
+	p = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(p != MAP_FAILED);
 	for (uint64_t off = 0; off < len; off += CONF_ALIAS)
 		CHECK(mmap(p + off, CONF_ALIAS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
 			   0) != MAP_FAILED);
-	close(fd);
 	return p;
 }
 
@@ -115,8 +121,8 @@ void node_open(struct node *n, const struct node_opts *o)
 		conf_fail(__FILE__, __LINE__, why);
 	if (o->mem) {
 		n->len = o->mem;
-		n->mem = map(n->len, o->alias);
-		CHECK_EQ(swi_tp_register(n->tp, SWI_REGION_ARENA, n->mem, n->len), 0);
+		n->mem = map(n->len, o->alias, &n->memfd);
+		CHECK_EQ(swi_tp_register(n->tp, SWI_REGION_ARENA, n->mem, n->len, n->memfd), 0);
 	}
 	CHECK(node_count < SWI_ARRAY_LEN(nodes));
 	nodes[node_count++] = n;
@@ -128,8 +134,10 @@ void node_close(struct node *n)
 		if (nodes[i] == n)
 			nodes[i] = nodes[--node_count];
 	swi_tp_close(n->tp);
-	if (n->mem)
+	if (n->mem) {
 		munmap(n->mem, n->len);
+		close(n->memfd);
+	}
 	memset(n, 0, sizeof(*n));
 }
 
@@ -326,7 +334,7 @@ static void run(const char *name, void (*test)(void))
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
-		fprintf(stderr, "usage: %s verbs|ofi|sim|fault [HOST:PORT [BYTES]]\n", argv[0]);
+		fprintf(stderr, "usage: %s verbs|ofi|shm|sim|fault [HOST:PORT [BYTES]]\n", argv[0]);
 		return 2;
 	}
 	conf.backend = argv[1];

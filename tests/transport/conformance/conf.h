@@ -42,6 +42,7 @@ struct node {
 	struct swi_log log;
 	uint8_t *mem;
 	uint64_t len;
+	int memfd; /* behind mem */
 	/* what the handler was told */
 	struct swi_conn *conn; /* the last that came up */
 	struct swi_conn *conns[16];

@@ -46,11 +46,11 @@ static void registration(void)
 	struct node a;
 
 	node_open(&a, &(struct node_opts){.mem = MIB(1)});
-	CHECK_EQ(swi_tp_register(a.tp, SWI_REGION_ARENA, a.mem, a.len), -EEXIST);
-	CHECK_EQ(swi_tp_register(a.tp, SWI_REGIONS_MAX, a.mem, a.len), -EINVAL);
-	CHECK_EQ(swi_tp_register(a.tp, SWI_REGION_INDEX, a.mem + 1, SWI_PAGE), -EINVAL);
-	CHECK_EQ(swi_tp_register(a.tp, SWI_REGION_INDEX, a.mem, 100), -EINVAL);
-	CHECK_EQ(swi_tp_register(a.tp, SWI_REGION_INDEX, a.mem, 0), -EINVAL);
+	CHECK_EQ(swi_tp_register(a.tp, SWI_REGION_ARENA, a.mem, a.len, -1), -EEXIST);
+	CHECK_EQ(swi_tp_register(a.tp, SWI_REGIONS_MAX, a.mem, a.len, -1), -EINVAL);
+	CHECK_EQ(swi_tp_register(a.tp, SWI_REGION_INDEX, a.mem + 1, SWI_PAGE, -1), -EINVAL);
+	CHECK_EQ(swi_tp_register(a.tp, SWI_REGION_INDEX, a.mem, 100, -1), -EINVAL);
+	CHECK_EQ(swi_tp_register(a.tp, SWI_REGION_INDEX, a.mem, 0, -1), -EINVAL);
 	node_close(&a);
 }
 

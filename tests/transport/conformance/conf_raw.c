@@ -93,7 +93,8 @@ bool conf_raw_open(void)
 
 void raw_open(struct raw *r, bool listen)
 {
-	const struct swi_be_ops *const all[] = {swi_be_verbs, swi_be_ofi, swi_be_sim, swi_be_fault};
+	const struct swi_be_ops *const all[] = {swi_be_verbs, swi_be_ofi, swi_be_shm, swi_be_sim,
+						swi_be_fault};
 	char why[256];
 
 	memset(r, 0, sizeof(*r));

@@ -153,7 +153,8 @@ static void bounds(void)
 /* The largest READ, for real; beyond CONF_ALIAS its memory repeats, on both sides. */
 static void big(void)
 {
-	const bool alias = conf.big > CONF_ALIAS;
+	/* what peers map is the memfd itself */
+	const bool alias = conf.big > CONF_ALIAS && strcmp(conf.backend, "shm");
 	const uint64_t len =
 	    alias ? swi_align_down(conf.big, CONF_ALIAS) : swi_align_up(conf.big, SWI_PAGE);
 	const uint64_t distinct = alias ? CONF_ALIAS : len;
