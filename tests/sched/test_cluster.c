@@ -18,10 +18,11 @@
 
 #include <swarm/sched.h>
 
+#include "tests/patience.h"
 #include "tests/tools/proc.h"
 
 #define S 1000000000ull
-#define GET_NS (30 * S)
+#define GET_NS TEST_LIMIT_NS
 
 static struct test_cluster cl;
 static struct swarm_client *client;
@@ -247,10 +248,10 @@ static void wait_for_some(void **state)
 	refs[0] = submit_u64("t_sleep", &slow);
 	refs[1] = submit_u64("t_sleep", &quick);
 	refs[2] = submit_u64("t_sleep", &quick);
-	n = swarm_wait(client, refs, 3, 2, 20 * S, ready);
+	n = swarm_wait(client, refs, 3, 2, TEST_LIMIT_NS, ready);
 	assert_true(n >= 2);
 	assert_true(ready[1] && ready[2]);
-	assert_int_equal(swarm_wait(client, refs, 3, 3, 20 * S, ready), 3);
+	assert_int_equal(swarm_wait(client, refs, 3, 3, TEST_LIMIT_NS, ready), 3);
 }
 
 static void big_results_travel(void **state)

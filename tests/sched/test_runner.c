@@ -18,6 +18,7 @@
 #include "sched/proto.h"
 #include "sched/worker_proc.h"
 #include "store/host.h"
+#include "tests/patience.h"
 #include "tests/tools/proc.h"
 
 #define RUNS_MAX 512u
@@ -471,7 +472,7 @@ static void arguments_in_turns(void **state)
 	char *big = calloc(1, MIB(6));
 
 	(void)state;
-	assert_int_equal(swarm_store_put(s, ref, big, MIB(6), NS_PER_S), 0);
+	assert_int_equal(swarm_store_put(s, ref, big, MIB(6), TEST_LIMIT_NS), 0);
 	for (int i = 0; i < 6; i++) {
 		id[i] = encode(&r[i], "t_noop", &a, 1, 0, SWARM_RESOURCE_UNIT);
 		assert_int_equal(submit(&r[i], 0), 0);

@@ -6,15 +6,16 @@
 # A kernel is kept as $cache/linux-VERSION/{vmlinuz,modules/NN-name.ko}: only what is needed, the
 # modules unpacked and in the order in which they go in.
 
-# 6.12 first: its rxe is faster. The -cloud- kernels have no rdma_rxe.
+# The package asked for (itself, or what it depends on), or the best one: 6.12 first, its rxe is
+# faster. The -cloud- kernels have no rdma_rxe.
 kernel_package() {
 	local meta name
-	for meta in linux-image-6.12-amd64 linux-image-amd64; do
+	for meta in ${asked_kernel:-linux-image-6.12-amd64 linux-image-amd64}; do
 		name=$(apt-cache depends "$meta" 2>/dev/null |
 			sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*-amd64\)$/\1/p' | head -n 1)
 		[ -z "$name" ] || { echo "$name"; return 0; }
 	done
-	return 1
+	[ -n "$asked_kernel" ] && echo "$asked_kernel"
 }
 
 # Sets $kernel to the folder; takes a kernel from the cache when there is one.
@@ -22,7 +23,7 @@ vm_kernel() {
 	local name dir
 	if name=$(kernel_package); then
 		kernel=$cache/${name/linux-image-/linux-}
-	else
+	else # no package is known to apt, and none was asked for
 		kernel=$(find "$cache" -maxdepth 1 -type d -name 'linux-*' 2>/dev/null | sort -V | tail -n 1)
 		[ -n "$kernel" ] || skip "apt knows no kernel package (try apt-get update), and none is cached"
 	fi

@@ -28,7 +28,7 @@ static int daemon_process(const char *dir)
 
 static struct swarm_store *attach_soon(const char *dir)
 {
-	const uint64_t end = test_now() + 20 * NS_PER_S;
+	const uint64_t end = test_now() + TEST_LIMIT_NS;
 	struct swarm_store *st;
 	char why[256];
 	int rc;
@@ -52,7 +52,7 @@ static void test_daemon_killed(void **state SWI_UNUSED)
 	const pid_t pid = fork_child(daemon_process, dir);
 
 	st = attach_soon(dir);
-	assert_int_equal(swarm_store_put(st, numbered(1), "abc", 3, NS_PER_S), 0);
+	assert_int_equal(swarm_store_put(st, numbered(1), "abc", 3, TEST_LIMIT_NS), 0);
 	kill(pid, SIGKILL);
 	assert_int_equal(wait_child(pid), 256 + SIGKILL);
 	assert_int_equal(swarm_store_get(st, numbered(2), SWARM_FOREVER, &v), SWARM_ENODAEMON);
@@ -160,7 +160,7 @@ static void test_bad_hello(void **state)
 static int cut_off(struct swarm_store *st)
 {
 	struct pollfd p = {.fd = st->at.sock, .events = POLLIN | POLLRDHUP};
-	const int n = poll(&p, 1, 20000);
+	const int n = poll(&p, 1, TEST_LIMIT_MS);
 
 	swarm_store_close(st);
 	return n == 1 ? 0 : 3;
@@ -245,7 +245,7 @@ static int hostile_memory(const char *dir)
 	uint64_t seed = 7;
 
 	for (uint32_t i = 0; i < 20; i++)
-		if (swarm_store_create(st, numbered(5000 + i), 100, NS_PER_S, &b[i]))
+		if (swarm_store_create(st, numbered(5000 + i), 100, TEST_LIMIT_NS, &b[i]))
 			return 4;
 	for (uint32_t i = 0; i < 10; i++) { /* lengths that lead out of the chunk and of the arena */
 		struct swi_object_head *h = (void *)((uint8_t *)b[i].data - sizeof(*h));
@@ -278,7 +278,7 @@ static void survive(struct swarm_store *st, int (*hostile)(const char *dir))
 	struct swarm_object_info rows[4];
 	struct swarm_view v;
 
-	assert_int_equal(swarm_store_put(st, numbered(1), "mine", 4, NS_PER_S), 0);
+	assert_int_equal(swarm_store_put(st, numbered(1), "mine", 4, TEST_LIMIT_NS), 0);
 	assert_int_equal(wait_child(fork_child(hostile, test_dir)), 0);
 	assert_int_equal(swarm_store_get(st, numbered(1), 0, &v), 0);
 	assert_memory_equal(v.data, "mine", 4);
@@ -286,8 +286,8 @@ static void survive(struct swarm_store *st, int (*hostile)(const char *dir))
 	assert_true(swarm_store_list(st, rows, 4) >= 1);
 	while (status_number(st, "clients") != 1)
 		sched_yield();
-	assert_int_equal(swarm_store_put(st, numbered(2), "more", 4, NS_PER_S), 0);
-	assert_int_equal(swarm_store_get(st, numbered(2), NS_PER_S, &v), 0);
+	assert_int_equal(swarm_store_put(st, numbered(2), "more", 4, TEST_LIMIT_NS), 0);
+	assert_int_equal(swarm_store_get(st, numbered(2), TEST_LIMIT_NS, &v), 0);
 	swarm_view_release(st, &v);
 }
 
@@ -298,7 +298,7 @@ static int overrun(const char *dir)
 	struct swarm_buf b[6];
 
 	for (uint32_t i = 0; i < 6; i++) {
-		if (swarm_store_create(st, numbered(100 + i), 64, NS_PER_S, &b[i]))
+		if (swarm_store_create(st, numbered(100 + i), 64, TEST_LIMIT_NS, &b[i]))
 			return 4;
 		fill(b[i].data, 64, i);
 	}
@@ -320,7 +320,7 @@ static void test_overrun(void **state)
 	while (status_number(st, "clients") != 1)
 		sched_yield();
 	for (uint64_t i = 0; i < 200; i++) /* whatever was freed is written over */
-		assert_int_equal(swarm_store_put(st, numbered(1000 + i), &i, sizeof(i), NS_PER_S), 0);
+		assert_int_equal(swarm_store_put(st, numbered(1000 + i), &i, sizeof(i), TEST_LIMIT_NS), 0);
 	for (uint64_t i = 0; i < 6; i++) {
 		const int rc = swarm_store_get(st, numbered(100 + i), 0, &v);
 

@@ -38,7 +38,7 @@ static void test_large_and_empty(void **state)
 		struct swarm_buf b;
 		struct swarm_view v;
 
-		assert_int_equal(swarm_store_create(st, ref, len, NS_PER_S, &b), 0);
+		assert_int_equal(swarm_store_create(st, ref, len, TEST_LIMIT_NS, &b), 0);
 		fill(b.data, len, ref.id.w[1]);
 		assert_int_equal(swarm_store_seal(st, &b), 0);
 		assert_int_equal(swarm_store_get(st, ref, 0, &v), 0);
@@ -68,7 +68,7 @@ static void test_full(void **state)
 	assert_true(n >= 6);
 	/* Somebody who waits gets the room that another gives back. */
 	swarm_store_abort(st, &b[--n]);
-	assert_int_equal(swarm_store_create(st, swarm_ref_new(st), MIB(4), NS_PER_S, &extra), 0);
+	assert_int_equal(swarm_store_create(st, swarm_ref_new(st), MIB(4), TEST_LIMIT_NS, &extra), 0);
 	swarm_store_abort(st, &extra);
 	while (n)
 		swarm_store_abort(st, &b[--n]);
@@ -108,7 +108,7 @@ static void *put_late(void *arg)
 	/* The reader's want makes head->waiters non-zero; then and not earlier the put is a late one. */
 	while (!atomic_load(&swi_store_lc(l->st)->index.head->waiters))
 		sched_yield();
-	assert_int_equal(swarm_store_put(l->st, l->ref, "late", 4, NS_PER_S), 0);
+	assert_int_equal(swarm_store_put(l->st, l->ref, "late", 4, TEST_LIMIT_NS), 0);
 	return NULL;
 }
 
@@ -122,7 +122,7 @@ static void test_get_waits_for_seal(void **state)
 
 	assert_int_equal(swarm_store_get(l.st, l.ref, NS_PER_MS, &v), -ENOENT);
 	assert_int_equal(pthread_create(&t, NULL, put_late, &l), 0);
-	assert_int_equal(swarm_store_get(l.st, l.ref, 20 * NS_PER_S, &v), 0);
+	assert_int_equal(swarm_store_get(l.st, l.ref, TEST_LIMIT_NS, &v), 0);
 	assert_memory_equal(v.data, "late", 4);
 	swarm_view_release(l.st, &v);
 	pthread_join(t, NULL);
@@ -146,7 +146,7 @@ static int child_puts(const char *dir)
 		struct swarm_buf b;
 		const uint64_t len = i % 100 == 99 ? KIB(200) : i % 700;
 
-		if (swarm_store_create(st, numbered(i), len, NS_PER_S, &b))
+		if (swarm_store_create(st, numbered(i), len, TEST_LIMIT_NS, &b))
 			return 2;
 		fill(b.data, len, i);
 		if (swarm_store_seal(st, &b))
@@ -164,7 +164,7 @@ static void test_two_processes(void **state)
 	for (uint64_t i = 0; i < 2000; i++) {
 		struct swarm_view v;
 
-		assert_int_equal(swarm_store_get(st, numbered(i), 30 * NS_PER_S, &v), 0);
+		assert_int_equal(swarm_store_get(st, numbered(i), TEST_LIMIT_NS, &v), 0);
 		assert_true(filled(v.data, v.len, i));
 		swarm_view_release(st, &v);
 	}

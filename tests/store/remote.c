@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "tests/patience.h"
 #include "tests/store/remote_rig.h"
 
 static void test_sizes(void **state)
@@ -18,7 +19,7 @@ static void test_sizes(void **state)
 	for (size_t i = 0; i < SWI_ARRAY_LEN(sizes); i++) {
 		const struct swarm_ref ref = rig_put(a, swarm_ref_new(a), sizes[i]);
 
-		assert_int_equal(rig_get(b, ref, sizes[i], 20 * NS_PER_S), 0);
+		assert_int_equal(rig_get(b, ref, sizes[i], TEST_LIMIT_NS), 0);
 		assert_int_equal(rig_get(b, ref, sizes[i], 0), 0); /* a copy stays */
 		assert_int_equal(swarm_store_delete(a, ref), 0);
 	}
@@ -37,9 +38,9 @@ static void test_both_ways_and_absent(void **state)
 	(void)state;
 	rig_join(a, b);
 	ref = rig_put(a, swarm_ref_new(a), 5000);
-	assert_int_equal(rig_get(b, ref, 5000, 10 * NS_PER_S), 0);
+	assert_int_equal(rig_get(b, ref, 5000, TEST_LIMIT_NS), 0);
 	ref = rig_put(b, swarm_ref_new(b), 6000);
-	assert_int_equal(rig_get(a, ref, 6000, 10 * NS_PER_S), 0);
+	assert_int_equal(rig_get(a, ref, 6000, TEST_LIMIT_NS), 0);
 	/* Nobody made it: the home says so, in words. */
 	ref = swarm_ref_new(a);
 	assert_int_equal(rig_get(b, ref, 0, 200 * NS_PER_MS), -ENOENT);
@@ -109,7 +110,7 @@ static void test_named(void **state)
 		snprintf(name, sizeof(name), "name %d", i);
 		for (int k = 0; k < 3; k++)
 			assert_int_equal(rig_get(st[k], swarm_ref_named(name), (uint64_t)i * 100,
-						 10 * NS_PER_S),
+						 TEST_LIMIT_NS),
 					 0);
 	}
 	for (int k = 0; k < 3; k++)
@@ -128,7 +129,7 @@ static void *get_thread(void *arg)
 {
 	struct getter *g = arg;
 
-	g->rc = rig_get(g->st, g->ref, g->len, g->timeout_ns ? g->timeout_ns : 20 * NS_PER_S);
+	g->rc = rig_get(g->st, g->ref, g->len, g->timeout_ns ? g->timeout_ns : TEST_LIMIT_NS);
 	return NULL;
 }
 
@@ -151,7 +152,7 @@ static void test_wait_before_it_is_made(void **state)
 	assert_int_equal(pthread_join(h.thread, NULL), 0);
 	assert_int_equal(g.rc, 0);
 	assert_int_equal(h.rc, 0);
-	assert_int_equal(swarm_store_wait(b, &g.ref, 1, 1, NS_PER_S, &ready), 1);
+	assert_int_equal(swarm_store_wait(b, &g.ref, 1, 1, TEST_LIMIT_NS, &ready), 1);
 	assert_int_equal(ready, 1);
 	swarm_store_close(b);
 	swarm_store_close(a);
@@ -194,22 +195,22 @@ static void test_delete_everywhere(void **state)
 	rig_join(a, b);
 	ref = rig_put(a, swarm_ref_new(a), 10000);
 	rig_put(b, named, 20000);
-	assert_int_equal(rig_get(b, ref, 10000, 10 * NS_PER_S), 0);
-	assert_int_equal(rig_get(a, named, 20000, 10 * NS_PER_S), 0);
+	assert_int_equal(rig_get(b, ref, 10000, TEST_LIMIT_NS), 0);
+	assert_int_equal(rig_get(a, named, 20000, TEST_LIMIT_NS), 0);
 	assert_int_equal(swarm_store_delete(b, ref), 0); /* not by its home */
 	assert_int_equal(swarm_store_delete(a, named), 0);
-	end = swi_now(env) + 10 * NS_PER_S;
+	end = swi_now(env) + TEST_LIMIT_NS;
 	while ((swarm_store_contains(a, ref) || swarm_store_contains(b, ref) ||
 		swarm_store_contains(a, named) || swarm_store_contains(b, named)) &&
 	       swi_now(env) < end)
 		sched_yield();
-	assert_int_equal(rig_get(b, ref, 10000, 5 * NS_PER_S), SWARM_EDELETED);
-	assert_int_equal(rig_get(a, ref, 10000, 5 * NS_PER_S), SWARM_EDELETED);
-	assert_int_equal(rig_get(a, named, 20000, 5 * NS_PER_S), SWARM_EDELETED);
+	assert_int_equal(rig_get(b, ref, 10000, TEST_LIMIT_NS), SWARM_EDELETED);
+	assert_int_equal(rig_get(a, ref, 10000, TEST_LIMIT_NS), SWARM_EDELETED);
+	assert_int_equal(rig_get(a, named, 20000, TEST_LIMIT_NS), SWARM_EDELETED);
 	/* A name can be used again; its home hears of that a moment later. */
 	rig_put(a, named, 300);
-	end = swi_now(env) + 10 * NS_PER_S;
-	while ((rc = rig_get(b, named, 300, 10 * NS_PER_S)) == SWARM_EDELETED && swi_now(env) < end)
+	end = swi_now(env) + TEST_LIMIT_NS;
+	while ((rc = rig_get(b, named, 300, TEST_LIMIT_NS)) == SWARM_EDELETED && swi_now(env) < end)
 		sched_yield();
 	assert_int_equal(rc, 0);
 	swarm_store_close(a);
@@ -227,9 +228,9 @@ static void test_spilled(void **state)
 		ref[i] = rig_put(a, swarm_ref_new(a), MIB(1) - 64 - (uint64_t)i);
 	assert_true(rig_stat(a, "spilled_objects") >= 40);
 	for (int i = 0; i < 64; i++)
-		assert_int_equal(rig_get(b, ref[i], MIB(1) - 64 - (uint64_t)i, 20 * NS_PER_S), 0);
+		assert_int_equal(rig_get(b, ref[i], MIB(1) - 64 - (uint64_t)i, TEST_LIMIT_NS), 0);
 	for (int i = 0; i < 64; i++) /* here the copies were dropped again: no disk was written */
-		assert_int_equal(rig_get(a, ref[i], MIB(1) - 64 - (uint64_t)i, 20 * NS_PER_S), 0);
+		assert_int_equal(rig_get(a, ref[i], MIB(1) - 64 - (uint64_t)i, TEST_LIMIT_NS), 0);
 	assert_int_equal(rig_stat(b, "spilled_objects"), 0);
 	assert_true(rig_stat(b, "evicted_objects") > 40);
 	assert_int_equal(rig_stat(b, "digest_errors"), 0);
@@ -290,7 +291,7 @@ static void test_owner_killed(void **state)
 		pid = owner_start(fd[1]);
 		assert_int_equal(read(fd[0], address, sizeof(address)), sizeof(address));
 		g.st = h.st = rig_open(2, MIB(128), NULL);
-		assert_int_equal(swarm_store_peer(g.st, address, 10 * NS_PER_S), 0);
+		assert_int_equal(swarm_store_peer(g.st, address, TEST_LIMIT_NS), 0);
 		assert_int_equal(pthread_create(&g.thread, NULL, get_thread, &g), 0);
 		assert_int_equal(pthread_create(&h.thread, NULL, get_thread, &h), 0);
 		assert_true(rig_stat_reaches(g.st, "gets_local_miss", 1));
@@ -348,7 +349,7 @@ static void *churn_thread(void *arg)
 			const uint64_t j = swi_splitmix64(&c->seed) % (i + 1);
 
 			c->failed += rig_get(c->other, churn_ref(c->home, j), churn_len(j),
-					     20 * NS_PER_S) != 0;
+					     TEST_LIMIT_NS) != 0;
 		}
 	}
 	return NULL;
@@ -386,7 +387,7 @@ static void test_wrong_key(void **state)
 	assert_int_equal(rc, 0);
 	b = rig_open_key(2, rig.other_key, &rc);
 	assert_int_equal(rc, 0);
-	rc = swarm_store_peer(b, swarm_store_address(a), 10 * NS_PER_S);
+	rc = swarm_store_peer(b, swarm_store_address(a), TEST_LIMIT_NS);
 	assert_int_equal(rc, SWARM_EAUTH);
 	assert_int_equal(rig_stat(a, "peers"), 0);
 	swarm_store_close(a);

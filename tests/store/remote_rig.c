@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* remote_rig.c - see remote_rig.h. */
+#include "tests/patience.h"
 #include "tests/store/remote_rig.h"
 
 #include <jansson.h>
@@ -75,7 +76,7 @@ struct swarm_store *rig_open_key(uint32_t node, const char *key, int *out_rc)
 
 void rig_join(struct swarm_store *a, struct swarm_store *b)
 {
-	assert_int_equal(swarm_store_peer(a, swarm_store_address(b), 10 * NS_PER_S), 0);
+	assert_int_equal(swarm_store_peer(a, swarm_store_address(b), TEST_LIMIT_NS), 0);
 }
 
 uint64_t rig_stat(struct swarm_store *st, const char *name)
@@ -95,7 +96,7 @@ uint64_t rig_stat(struct swarm_store *st, const char *name)
 bool rig_stat_reaches(struct swarm_store *st, const char *name, uint64_t at_least)
 {
 	struct swi_env *env = swi_env_real();
-	const uint64_t end = swi_now(env) + 10 * NS_PER_S;
+	const uint64_t end = swi_now(env) + TEST_LIMIT_NS;
 
 	while (rig_stat(st, name) < at_least) {
 		if (swi_now(env) > end)
@@ -109,7 +110,7 @@ struct swarm_ref rig_put(struct swarm_store *st, struct swarm_ref ref, uint64_t 
 {
 	struct swarm_buf b;
 
-	assert_int_equal(swarm_store_create(st, ref, len, 10 * NS_PER_S, &b), 0);
+	assert_int_equal(swarm_store_create(st, ref, len, TEST_LIMIT_NS, &b), 0);
 	fill(b.data, len, ref.id.w[0] ^ ref.id.w[1]);
 	assert_int_equal(swarm_store_seal(st, &b), 0);
 	return ref;

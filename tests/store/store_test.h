@@ -16,6 +16,7 @@
 
 #include "store/lc.h"
 #include "store/store_internal.h"
+#include "tests/patience.h"
 
 static char test_dir[64];
 
@@ -70,7 +71,7 @@ static inline SWI_UNUSED uint64_t arena_used(struct swarm_store *st)
 /* Asks until no more than @most bytes are used: releases and ends of processes are noticed asynchronously. */
 static inline SWI_UNUSED bool arena_settles(struct swarm_store *st, uint64_t most)
 {
-	const uint64_t end = test_now() + 10 * NS_PER_S;
+	const uint64_t end = test_now() + TEST_LIMIT_NS;
 
 	while (arena_used(st) > most)
 		if (test_now() > end)

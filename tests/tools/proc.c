@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* proc.c - see proc.h. */
+#include "tests/patience.h"
 #include "tests/tools/proc.h"
 
 #include <setjmp.h>
@@ -38,8 +39,8 @@ static void collect(struct proc_result *res, int out, int err)
 	char waste[4096];
 
 	while (p[0].fd >= 0 || p[1].fd >= 0) {
-		if (poll(p, 2, 60000) <= 0)
-			fail_msg("a program said nothing for a minute");
+		if (poll(p, 2, 3 * TEST_LIMIT_MS) <= 0)
+			fail_msg("a program said nothing for too long");
 		for (int i = 0; i < 2; i++) {
 			ssize_t n;
 
@@ -156,7 +157,7 @@ bool pid_gone_within(int pid, uint64_t ms)
 void cluster_kill(struct test_cluster *c, uint32_t i)
 {
 	assert_int_equal(kill(c->node[i].pid, SIGKILL), 0);
-	assert_true(pid_gone_within(c->node[i].pid, 10000));
+	assert_true(pid_gone_within(c->node[i].pid, TEST_LIMIT_MS));
 	c->node[i].up = false;
 }
 

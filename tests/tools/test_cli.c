@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/patience.h"
 #include "tests/tools/proc.h"
 
 static struct test_cluster cl;
@@ -218,7 +219,7 @@ static void drain_lets_a_node_go(void **state)
 	snprintf(number, sizeof(number), "%u", cl.node[3].number);
 	PROC_RUN(&res, "swarm", "drain", number, "--dir", head());
 	assert_int_equal(res.status, 0);
-	assert_true(pid_gone_within(cl.node[3].pid, 20000));
+	assert_true(pid_gone_within(cl.node[3].pid, TEST_LIMIT_MS));
 	cl.node[3].up = false;
 }
 
@@ -254,7 +255,7 @@ static void stop_all(void **state)
 	PROC_RUN(&res, "swarm", "stop", "--all", "--dir", head());
 	assert_int_equal(res.status, 0);
 	for (int i = 0; i < 3; i++) {
-		assert_true(pid_gone_within(cl.node[i].pid, 10000));
+		assert_true(pid_gone_within(cl.node[i].pid, TEST_LIMIT_MS));
 		cl.node[i].up = false;
 	}
 }

@@ -27,13 +27,21 @@ static void wc_error__each_status__is_named(void **state SWI_UNUSED)
 static void cm_error__each_event__is_negative(void **state SWI_UNUSED)
 {
 	for (int e = RDMA_CM_EVENT_ADDR_ERROR; e <= RDMA_CM_EVENT_TIMEWAIT_EXIT; e++)
-		assert_true(swi_verbs_cm_error((enum rdma_cm_event_type)e, 0) < 0);
-	assert_int_equal(swi_verbs_cm_error(RDMA_CM_EVENT_REJECTED, 8), -ECONNREFUSED);
-	assert_int_equal(swi_verbs_cm_error(RDMA_CM_EVENT_REJECTED, 28), SWARM_EPROTO);
-	assert_int_equal(swi_verbs_cm_error(RDMA_CM_EVENT_ADDR_ERROR, -ENODEV), -ENODEV);
-	assert_int_equal(swi_verbs_cm_error(RDMA_CM_EVENT_DISCONNECTED, 0), SWARM_EPEERLOST);
+		assert_true(swi_verbs_cm_error((enum rdma_cm_event_type)e, 0, false) < 0);
+	assert_int_equal(swi_verbs_cm_error(RDMA_CM_EVENT_REJECTED, 8, false), -ECONNREFUSED);
+	assert_int_equal(swi_verbs_cm_error(RDMA_CM_EVENT_REJECTED, 28, false), SWARM_EPROTO);
+	assert_int_equal(swi_verbs_cm_error(RDMA_CM_EVENT_ADDR_ERROR, -ENODEV, false), -ENODEV);
+	assert_int_equal(swi_verbs_cm_error(RDMA_CM_EVENT_DISCONNECTED, 0, false), SWARM_EPEERLOST);
 	assert_int_equal(swi_verbs_errno(0), -EIO);
 	assert_int_equal(swi_verbs_errno(EMFILE), -EMFILE);
+}
+
+/* A rejection of a connection that was up is not what the other program said of our hello. */
+static void cm_error__once_up__the_peer_is_lost(void **state SWI_UNUSED)
+{
+	for (int e = RDMA_CM_EVENT_ADDR_ERROR; e <= RDMA_CM_EVENT_TIMEWAIT_EXIT; e++)
+		assert_int_equal(swi_verbs_cm_error((enum rdma_cm_event_type)e, 28, true),
+				 SWARM_EPEERLOST);
 }
 
 static void parse__addresses(void **state SWI_UNUSED)
@@ -59,6 +67,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(wc_error__each_status__is_named),
 	    cmocka_unit_test(cm_error__each_event__is_negative),
+	    cmocka_unit_test(cm_error__once_up__the_peer_is_lost),
 	    cmocka_unit_test(parse__addresses),
 	};
 

@@ -208,7 +208,7 @@ static void connect__without_hello__is_refused(void **state SWI_UNUSED)
 	assert_int_equal(next_event(ec, &status), RDMA_CM_EVENT_ROUTE_RESOLVED);
 	assert_int_equal(rdma_connect(id, &param), 0);
 	assert_int_equal(next_event(ec, &status), RDMA_CM_EVENT_REJECTED);
-	assert_int_equal(swi_verbs_cm_error(RDMA_CM_EVENT_REJECTED, status), SWARM_EPROTO);
+	assert_int_equal(swi_verbs_cm_error(RDMA_CM_EVENT_REJECTED, status, false), SWARM_EPROTO);
 	rdma_destroy_id(id);
 	rdma_destroy_event_channel(ec);
 	assert_int_equal(rig.owner.up, accepted);

@@ -2,9 +2,9 @@
 /* verbs_rig.c - see verbs_rig.h. */
 #include <sys/mman.h>
 
+#include "tests/patience.h"
 #include "tests/transport/verbs_rig.h"
 
-#define PATIENCE_NS (20 * NS_PER_S) /* an emulated machine is slow */
 
 static struct swi_log rig_log;
 
@@ -126,7 +126,7 @@ void rig_close(struct rig *rig)
 
 void rig_until(struct rig *rig, const uint32_t *value, uint32_t want)
 {
-	uint64_t end = swi_now(swi_env_real()) + PATIENCE_NS;
+	uint64_t end = swi_now(swi_env_real()) + TEST_LIMIT_NS;
 
 	while (*value < want) {
 		assert_true(swi_verbs_ops.progress(rig->owner.be, 64) >= 0);

@@ -142,7 +142,7 @@ struct swi_be {
 
 /* verbs_err.c */
 int swi_verbs_wc_error(enum ibv_wc_status status);
-int swi_verbs_cm_error(enum rdma_cm_event_type type, int status);
+int swi_verbs_cm_error(enum rdma_cm_event_type type, int status, bool up);
 int swi_verbs_errno(int err);
 int swi_verbs_reg_error(int err);
 

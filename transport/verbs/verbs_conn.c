@@ -375,7 +375,7 @@ static void on_ep_event(struct swi_be_ep *ep, const struct rdma_cm_event *event)
 	case RDMA_CM_EVENT_REJECTED:
 	case RDMA_CM_EVENT_DISCONNECTED:
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:
-		err = swi_verbs_cm_error(event->event, event->status);
+		err = swi_verbs_cm_error(event->event, event->status, ep->state == EP_UP);
 		break;
 	default: /* TIMEWAIT_EXIT, ADDR_CHANGE and the multicast ones say nothing to us */
 		break;

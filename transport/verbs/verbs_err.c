@@ -35,8 +35,14 @@ int swi_verbs_wc_error(enum ibv_wc_status status)
 	}
 }
 
-int swi_verbs_cm_error(enum rdma_cm_event_type type, int status)
+/*
+ * @up: the connection was up. Whatever ends it then is the peer's end: one that closes before the
+ * kernel there saw the last step of the handshake sends a rejection instead of a disconnect.
+ */
+int swi_verbs_cm_error(enum rdma_cm_event_type type, int status, bool up)
 {
+	if (up)
+		return SWARM_EPEERLOST;
 	switch (type) {
 	case RDMA_CM_EVENT_ADDR_ERROR:
 	case RDMA_CM_EVENT_ROUTE_ERROR:

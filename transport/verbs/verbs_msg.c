@@ -136,8 +136,15 @@ void swi_verbs_recv_done(struct swi_be_ep *ep, uint32_t slot, const struct ibv_w
 		swi_verbs_ep_down(ep, swi_verbs_wc_error(wc->status));
 		return;
 	}
-	if (ep->state == EP_ACCEPTING || ep->state == EP_CONNECTING)
-		swi_verbs_ep_up(ep); /* the first message overtook the last step of the handshake */
+	if (ep->state == EP_ACCEPTING || ep->state == EP_CONNECTING) {
+		/*
+		 * The first message overtook the last step of the handshake. The kernel is told, or
+		 * else a close right now would send a rejection, once, where a disconnect is
+		 * repeated until it is answered. It may know by now; then it says so, and that is all.
+		 */
+		(void)rdma_notify(ep->id, IBV_EVENT_COMM_EST);
+		swi_verbs_ep_up(ep);
+	}
 	if (ep->state == EP_UP)
 		be->ev->recv(be->ctx, ep, recv_slot(ep, slot), wc->byte_len);
 	if (ep->state != EP_UP)

@@ -90,7 +90,7 @@ void node_close(struct node *n);
 /* Runs every open node until @done(ctx), at most @limit_ms of real (sim: virtual) time. False: too
  * late. */
 bool conf_wait_ms(bool (*done)(void *ctx), void *ctx, uint64_t limit_ms);
-/* The same with 20 s, and a failure when that is not enough. */
+/* The same with a limit that only a broken run meets (emulated machines are slow), and a failure then. */
 void conf_wait(bool (*done)(void *ctx), void *ctx);
 /* Runs for so long. */
 void conf_idle_ms(uint64_t ms);
