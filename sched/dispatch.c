@@ -10,6 +10,7 @@
 
 #define ARGS_MAX   64u /* arguments that placement looks at */
 #define BATCH	   512u
+#define OLDEST_EVERY 8u /* depth first: so often the oldest */
 #define NEVER_WAIT (500 * NS_PER_MS) /* a node that is just joining may bring what is missing */
 
 void swi_dispatch_init(struct swi_node *n)
@@ -68,6 +69,7 @@ struct swi_shape *swi_dispatch_shape(struct swi_node *n, const struct swi_resour
 			return NULL;
 		swi_list_push_back(&d->shapes, &sh->link);
 		swi_list_init(&sh->ready);
+		swi_list_init(&sh->fed);
 		d->shape_count++;
 	}
 	sh->need = *need;
@@ -81,6 +83,8 @@ void swi_dispatch_ready(struct swi_node *n, struct swi_task *t)
 	/* What was lost comes first: tasks that are placed already may wait for it. */
 	if (t->flags & SWI_TASK_F_RERUN)
 		swi_list_push_front(&t->shape->ready, &t->link);
+	else if (swi_task_spec(t).ref_count)
+		swi_list_push_back(&t->shape->fed, &t->link);
 	else
 		swi_list_push_back(&t->shape->ready, &t->link);
 	t->shape->count++;
@@ -231,6 +235,8 @@ static void fail_shape(struct swi_node *n, struct swi_shape *sh)
 		 swi_resources_str(&sh->need, need, sizeof(need)), have);
 	while (!swi_list_empty(&sh->ready))
 		swi_graph_fail(n, swi_list_first(&sh->ready, struct swi_task, link), SWARM_ENOROOM, text);
+	while (!swi_list_empty(&sh->fed))
+		swi_graph_fail(n, swi_list_first(&sh->fed, struct swi_task, link), SWARM_ENOROOM, text);
 }
 
 /* No node's total fits: wait for one that may come, else give up after a moment. */
@@ -275,12 +281,51 @@ static uint64_t tie(struct swi_node *n)
 	return swi_splitmix64(&n->dispatch.seed);
 }
 
+const struct swi_task *swi_shape_oldest(const struct swi_shape *sh)
+{
+	const struct swi_task *t = swi_list_first(&sh->ready, struct swi_task, link);
+	const struct swi_task *f = swi_list_first(&sh->fed, struct swi_task, link);
+
+	return !f || (t && t->since_ns <= f->since_ns) ? t : f;
+}
+
+/* The memory of those nodes is more than half full: from now on what is made is soon written to disk. */
+static bool memory_short(const struct swi_node *n)
+{
+	const struct swi_view *v = &n->cview.view;
+	uint64_t used = 0, all = 0;
+
+	for (uint32_t i = 0; i < v->count; i++) {
+		used += v->node[i].arena_used;
+		all += v->node[i].arena_bytes;
+	}
+	return used > all / 2;
+}
+
+/*
+ * First come, first served; what was lost before all others. While memory is short, those that consume go before
+ * those that only make, and of them the latest, whose arguments were made a moment ago and are still in
+ * memory: depth first. Every eighth is the oldest all the same, so that none waits for ever.
+ */
+static struct swi_task *pick(struct swi_shape *sh, bool depth_first)
+{
+	struct swi_task *t = swi_list_first(&sh->ready, struct swi_task, link);
+	struct swi_task *f = swi_list_first(&sh->fed, struct swi_task, link);
+
+	if (!f || (t && t->flags & SWI_TASK_F_RERUN))
+		return t;
+	if (depth_first && ++sh->picks % OLDEST_EVERY)
+		return swi_list_entry(sh->fed.prev, struct swi_task, link);
+	return t && t->since_ns <= f->since_ns ? t : f;
+}
+
 static int place_shape(struct swi_node *n, struct swi_shape *sh, int budget)
 {
+	const bool depth_first = !swi_list_empty(&sh->fed) && memory_short(n);
 	int placed = 0;
 
-	while (!sh->blocked && !swi_list_empty(&sh->ready) && placed < budget) {
-		struct swi_task *t = swi_list_first(&sh->ready, struct swi_task, link);
+	while (!sh->blocked && swi_shape_oldest(sh) && placed < budget) {
+		struct swi_task *t = pick(sh, depth_first);
 		struct swi_place_arg args[ARGS_MAX];
 		const uint32_t count = swi_graph_args(n, t, args, ARGS_MAX);
 		uint32_t to = swi_place(&n->cview.view, n->o.policy, &sh->need, args, count,
@@ -528,6 +573,8 @@ static void ended_at(struct swi_node *n, uint32_t node, const struct swi_run_res
 {
 	struct swi_task *t = swi_graph_find(n, r->task);
 
+	if (t && !r->status)
+		t->run_us = (uint32_t)swi_min_u64(UINT32_MAX, r->run_ns / NS_PER_US + 1);
 	if (t && t->state == SWI_TASK_PLACED && t->node == node && t->attempt == r->attempt)
 		swi_graph_ended(n, t, r->status, r->text, r->return_len, r->return_count);
 	else if (!r->status)

@@ -12,8 +12,10 @@
 
 struct swi_shape { /* ready tasks with the same need */
 	struct swi_list link; /* dispatch.shapes, in order of first use */
-	struct swi_list ready;
+	struct swi_list ready; /* those without referenced arguments; and, before them, what was lost */
+	struct swi_list fed;   /* those that consume what others made */
 	uint64_t count;
+	uint32_t picks;
 	struct swi_resources need;
 	bool blocked;		/* found no room; tried again when the view changes */
 	uint64_t blocked_ns;	/* since when */
@@ -44,6 +46,8 @@ void swi_dispatch_fini(struct swi_node *n);
 struct swi_shape *swi_dispatch_shape(struct swi_node *n, const struct swi_resources *need);
 void swi_dispatch_ready(struct swi_node *n, struct swi_task *t);
 void swi_dispatch_unready(struct swi_node *n, struct swi_task *t); /* leaves its queue */
+/* The one that has been ready for the longest; NULL = none. */
+const struct swi_task *swi_shape_oldest(const struct swi_shape *sh);
 void swi_dispatch_unplaced(struct swi_node *n, struct swi_task *t); /* leaves its node */
 void swi_dispatch_kick(struct swi_node *n); /* the view changed */
 int swi_dispatch_step(struct swi_node *n);

@@ -57,6 +57,7 @@ enum swi_task_ev {
 #define SWI_TASK_F_FORCE    0x02u
 #define SWI_TASK_F_RERUN    0x04u /* was done before: this run makes lost results again */
 #define SWI_TASK_F_RECALLED 0x10u /* asked to come back from its node unless it has begun */
+#define SWI_TASK_F_DROPPED  0x20u /* a result left memory unwritten: its record stays until a run has made it again */
 #define SWI_TASK_F_TALLIED  0x08u /* its lens are those of a finished run */
 
 struct swi_dep { /* an argument that was not here when the task was taken up */
@@ -87,6 +88,7 @@ struct swi_task {
 	uint32_t active;     /* of them: not finished */
 	uint32_t seq;	     /* PLACED: of the messages to its node */
 	uint32_t lens;	     /* digest of the results' lengths at the last run */
+	uint32_t run_us;     /* what the last run took */
 	struct swi_deps *deps;
 	struct swi_shape *shape;
 	struct swi_recovery *recovery;

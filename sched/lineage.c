@@ -176,6 +176,13 @@ void swi_lineage_reopened(struct swi_node *n, struct swi_task *t)
 		n->lineage.loose_bytes -= record_bytes(t);
 }
 
+void swi_lineage_keep(struct swi_node *n, struct swi_task *t)
+{
+	(void)n;
+	if (!is_loose(t))
+		swi_list_del(&t->link); /* in no list: nothing finds it that looks for records to drop */
+}
+
 void swi_lineage_unref(struct swi_node *n, struct swi_task *t)
 {
 	if (!is_finished(t) || !is_loose(t))

@@ -26,6 +26,8 @@ void swi_lineage_add(struct swi_node *n, struct swi_task *t); /* before it may r
 void swi_lineage_finished(struct swi_node *n, struct swi_task *t);
 void swi_lineage_reopened(struct swi_node *n, struct swi_task *t);
 void swi_lineage_unref(struct swi_node *n, struct swi_task *t); /* live or dependents went down */
+/* A finished record that no budget takes away: until it is reopened, or nobody references it any more. */
+void swi_lineage_keep(struct swi_node *n, struct swi_task *t);
 bool swi_lineage_was_evicted(const struct swi_node *n, struct swarm_oid result);
 /* For every distinct local maker of an argument of @t. */
 void swi_lineage_each_maker(struct swi_node *n, struct swi_task *t,

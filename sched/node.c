@@ -245,6 +245,18 @@ static bool obj_keep(void *ctx, struct swarm_oid id)
 	return swi_graph_delete(ctx, id);
 }
 
+static uint64_t obj_remake_ns(void *ctx, struct swarm_oid id, bool drop)
+{
+	return swi_rebuild_remake_ns(ctx, id, drop);
+}
+
+static void need_room(void *ctx)
+{
+	struct swi_node *n = ctx;
+
+	swi_runner_need_room(n->runner);
+}
+
 static char *status(void *ctx, const char *what)
 {
 	return swi_status_json(ctx, what);
@@ -288,6 +300,8 @@ static void hooks_set(struct swi_node *n)
 	    .peer_msg = peer_msg,
 	    .obj_lost = obj_lost,
 	    .obj_keep = obj_keep,
+	    .obj_remake_ns = obj_remake_ns,
+	    .need_room = need_room,
 	    .status = status,
 	};
 

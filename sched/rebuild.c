@@ -4,7 +4,8 @@
 
 #include "sched/core.h"
 
-#define FRESH_NS NS_PER_S
+#define FRESH_NS    NS_PER_S
+#define REMAKES_MAX 3u /* who was made again so often is worth its place on disk */
 
 void swi_rebuild_init(struct swi_node *n)
 {
@@ -137,6 +138,13 @@ static void run_again(struct swi_node *n, struct swi_task *t)
 		return;
 	n->rebuild.reruns++;
 	swi_graph_rerun(n, t);
+	if (t->flags & SWI_TASK_F_DROPPED) { /* on purpose: no loss */
+		t->flags &= (uint8_t)~SWI_TASK_F_DROPPED;
+		n->rebuild.remade++;
+		swi_event(n, "remake", json_pack("{s:s,s:s,s:i}", "task", swi_oid_str(t->id, tid), "function",
+						 s.function, "attempt", (int)t->attempt));
+		return;
+	}
 	swi_rebuild_join(n, t);
 	swi_event(n, "rerun", json_pack("{s:s,s:s,s:i,s:i}", "task", swi_oid_str(t->id, tid), "function",
 					s.function, "attempt", (int)t->attempt, "lost_node",
@@ -150,13 +158,28 @@ static void note_loss(struct swi_node *n, struct swi_task *maker, struct swarm_o
 		count_loss(n->rebuild.current, swi_task_spec(maker).function, id);
 }
 
+uint64_t swi_rebuild_remake_ns(struct swi_node *n, struct swarm_oid id, bool drop)
+{
+	struct swi_task *t = swi_graph_maker(n, id, NULL);
+
+	if (!t || t->state != SWI_TASK_DONE || !t->run_us || t->rebuilds >= REMAKES_MAX ||
+	    swi_task_spec(t).ref_count)
+		return UINT64_MAX;
+	if (drop) {
+		n->rebuild.dropped++;
+		t->flags |= SWI_TASK_F_DROPPED;
+		swi_lineage_keep(n, t);
+	}
+	return t->run_us * NS_PER_US;
+}
+
 int swi_rebuild_lost(struct swi_node *n, struct swarm_oid id, bool made, char *why, size_t why_len)
 {
 	struct swi_task *t = swi_graph_maker(n, id, NULL);
 
 	if (!t)
 		return no_maker(n, id, made, why, why_len);
-	if (made)
+	if (made && !(t->flags & SWI_TASK_F_DROPPED))
 		note_loss(n, t, id);
 	if (t->state == SWI_TASK_FAILED || (t->state == SWI_TASK_DONE && t->rebuilds >= SWI_REBUILDS_MAX))
 		return refuse(n, t, id, why, why_len);

@@ -33,6 +33,7 @@ struct swi_rebuild {
 	struct swi_recovery *current; /* of the last death: losses are noticed when somebody asks */
 	uint64_t objects_lost, objects_recovered, objects_gone, reruns, last_recovery_ns, recovery_ns_total;
 	uint64_t nondeterministic;
+	uint64_t dropped, remade; /* results that left memory unwritten; runs that made such again */
 };
 
 void swi_rebuild_init(struct swi_node *n);
@@ -41,6 +42,12 @@ void swi_rebuild_fini(struct swi_node *n);
 void swi_rebuild_begin(struct swi_node *n, uint32_t node, uint64_t died_ns);
 /* @t runs once more because of the last death. */
 void swi_rebuild_join(struct swi_node *n, struct swi_task *t);
+/*
+ * hooks.obj_remake_ns: what it takes to make @id again by running its task, for the choice between that and the disk.
+ * Only tasks that need nothing but inline arguments: what others need may be gone by then. @drop: it is dropped
+ * now, unwritten; the task's record stays.
+ */
+uint64_t swi_rebuild_remake_ns(struct swi_node *n, struct swarm_oid id, bool drop);
 /* hooks.obj_lost */
 int swi_rebuild_lost(struct swi_node *n, struct swarm_oid id, bool made, char *why, size_t why_len);
 /* An argument made by @maker is needed by a run of @by and may not exist any more. */

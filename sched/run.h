@@ -21,6 +21,7 @@
 	X(WAITING, ADMIT, FETCHING, "its bytes fit into what may be ahead, or nothing else is")    \
 	X(FETCHING, FULL, WAITING, "no room: it gives its holds back and tries again later")       \
 	X(FETCHING, HERE, QUEUED, "module and arguments are in memory and held")                   \
+	X(QUEUED, FULL, WAITING, "what runs needs the room: it gives its holds back and tries again later") \
 	X(QUEUED, DISPATCH, RUNNING, "resources and a worker are free")                            \
 	X(QUEUED, AHEAD, ASSIGNED, "sent to a worker behind a short run that needs the same")      \
 	X(ASSIGNED, BEGIN, RUNNING, "the run before it ended")                                     \
@@ -86,6 +87,7 @@ struct swi_run {
 	enum swi_run_state state;
 	uint64_t ahead_bytes;	/* of its arguments */
 	bool ahead;		/* they count as fetched ahead */
+	bool local;		/* all of them were in memory when it came */
 	uint32_t open;		/* watches or wants under way */
 	uint32_t fulls;		/* how often there was no room */
 	uint32_t passed;	/* runs behind it that went first */
@@ -108,6 +110,8 @@ struct swi_run {
 	uint32_t slot_count;
 	struct swi_run_slot slot[];
 };
+
+#define SWI_RUN_PASSED_MAX 256u /* so often a run lets others pass */
 
 enum swi_worker_state { SWI_WK_STARTING, SWI_WK_IDLE, SWI_WK_BUSY, SWI_WK_ENDING };
 
@@ -176,6 +180,8 @@ void swi_run_size(struct swi_run *run);	      /* NEW -> SIZING or WAITING */
 void swi_run_admit(struct swi_runner *r);     /* WAITING -> FETCHING -> QUEUED, as far as the bytes go */
 void swi_run_drop_slots(struct swi_run *run); /* ends watches, wants and holds */
 void swi_run_not_ahead(struct swi_run *run);
+/* Its arguments lie in memory, which is short: it may go before those that would be fetched. */
+bool swi_run_local_first(struct swi_run *run);
 
 /* run_queue.c */
 void swi_run_dispatch(struct swi_runner *r);

@@ -4,13 +4,15 @@
  * for the run's life.
  *
  * Invariant: the argument bytes of the runs that are FETCHING or QUEUED stay below half the arena, or there is
- * one such run only. So two runs can never hold half of what each needs and wait for the other half.
+ * one such run only. So two runs can never hold half of what each needs and wait for the other half. Nor do
+ * they take what those that run need: their arguments, and as much again for their results.
  * To keep it, lengths are learned before anything is fetched. The module is shared by many runs
  * and not counted. Owner thread: the core's.
  */
 #include "sched/run.h"
 
 #define FULL_RETRY_NS (10 * NS_PER_MS)
+#define BACK_NS	      (50 * NS_PER_MS) /* who gave its room to others comes back after this */
 #define FULL_GIVE_UP_NS (20 * NS_PER_S)
 
 static void want_done(struct swi_want *w, int status, const char *text, uint64_t offset);
@@ -109,8 +111,10 @@ void swi_run_size(struct swi_run *run)
 		unknown = true;
 		slot_watch(&run->slot[i]);
 	}
-	if (!unknown)
-		sized(run);
+	if (unknown)
+		return;
+	run->local = run->slot_count > 1;
+	sized(run);
 }
 
 static void cannot_be_had(struct swi_run_slot *s, int status, const char *text)
@@ -170,6 +174,8 @@ void swi_run_drop_slots(struct swi_run *run)
 			swi_watch_cancel(sn, &s->io.watch);
 		else if (s->use == SWI_SLOT_USE_WANT)
 			swi_want_cancel(sn, &s->io.want);
+		else if (s->use == SWI_SLOT_USE_HELD && run->state == SWI_RUN_RUNNING && i)
+			swi_hold_drop_used(sn, s->offset);
 		else if (s->use == SWI_SLOT_USE_HELD)
 			swi_hold_drop(sn, s->offset);
 		s->use = SWI_SLOT_USE_NONE;
@@ -195,9 +201,22 @@ static void no_room(struct swi_run_slot *s, const char *text)
 	swi_runner_due(run->r, run->retry_at_ns);
 }
 
+bool swi_run_local_first(struct swi_run *run)
+{
+	return run->local && swi_snode_tight(run->r->o.sn);
+}
+
 static void here(struct swi_run *run)
 {
+	struct swi_run *head = swi_list_first(&run->r->queued, struct swi_run, link);
+	const bool first = swi_run_local_first(run) && head && head->passed < SWI_RUN_PASSED_MAX;
+
 	swi_run_event(run, SWI_RUN_EV_HERE);
+	if (first) {
+		head->passed++;
+		swi_list_del(&run->link);
+		swi_list_push_front(&run->r->queued, &run->link);
+	}
 	run->r->scan = true;
 }
 
@@ -268,16 +287,71 @@ static void fetch(struct swi_run *run)
 		here(run);
 }
 
+/* What those that run hold and are about to make; who waits inside a call waits perhaps for what is to be fetched. */
+static uint64_t running_bytes(struct swi_runner *r)
+{
+	uint64_t sum = 0;
+
+	swi_list_for_each(it, &r->running)
+	{
+		const struct swi_run *run = swi_list_entry(it, struct swi_run, link);
+
+		if (!run->cpu_back)
+			sum = swi_sat_add(sum, 2 * run->ahead_bytes);
+	}
+	return sum;
+}
+
+/* A run without arguments takes nothing: it never waits for bytes. */
+static bool may_fetch(struct swi_runner *r, const struct swi_run *run)
+{
+	const uint64_t all = r->ahead_bytes + run->ahead_bytes;
+	uint64_t running;
+
+	if (!run->ahead_bytes || (!r->ahead_bytes && swi_list_empty(&r->running)))
+		return true;
+	if (r->ahead_bytes && all > r->arena_bytes / 2)
+		return false;
+	running = running_bytes(r);
+	return !running || all + running <= r->arena_bytes / 8 * 7;
+}
+
+static struct swi_run *next_waiting(struct swi_runner *r)
+{
+	struct swi_run *first = swi_list_first(&r->waiting, struct swi_run, link);
+	struct swi_run *last = swi_list_entry(r->waiting.prev, struct swi_run, link);
+
+	return swi_run_local_first(last) && may_fetch(r, last) ? last : first;
+}
+
+void swi_runner_need_room(struct swi_runner *r)
+{
+	struct swi_run *run = NULL;
+
+	swi_list_for_each(it, &r->queued)
+		run = swi_list_entry(it, struct swi_run, link)->ahead_bytes
+			      ? swi_list_entry(it, struct swi_run, link)
+			      : run;
+	swi_list_for_each(it, &r->fetching)
+		run = swi_list_entry(it, struct swi_run, link);
+	/* Only where somebody runs who can go on with it. */
+	if (!run || swi_list_empty(&r->running))
+		return;
+	swi_run_drop_slots(run);
+	swi_run_not_ahead(run);
+	run->retry_at_ns = swi_now(r->env) + BACK_NS;
+	run->local = false;
+	swi_run_event(run, SWI_RUN_EV_FULL);
+	swi_runner_due(r, run->retry_at_ns);
+	r->stats.given_back++;
+}
+
 void swi_run_admit(struct swi_runner *r)
 {
-	const uint64_t half = r->arena_bytes / 2;
-
 	while (!swi_list_empty(&r->waiting)) {
-		struct swi_run *run = swi_list_first(&r->waiting, struct swi_run, link);
+		struct swi_run *run = next_waiting(r);
 
-		/* A run without arguments takes nothing: it never waits for bytes. */
-		if (run->ahead_bytes && r->ahead_runs && r->ahead_bytes &&
-		    r->ahead_bytes + run->ahead_bytes > half)
+		if (!may_fetch(r, run))
 			return;
 		if (run->retry_at_ns && run->retry_at_ns > swi_now(r->env)) {
 			swi_runner_due(r, run->retry_at_ns);

@@ -10,7 +10,6 @@
 #include "sched/run.h"
 
 #define SCAN_MAX   64u /* runs looked at behind the first */
-#define PASSED_MAX 256u
 
 static void cpu_give(struct swi_runner *r, uint64_t cpu)
 {
@@ -132,7 +131,7 @@ static bool scan_once(struct swi_runner *r)
 		}
 		if (!passed)
 			passed = run;
-		if (run->passed >= PASSED_MAX)
+		if (run->passed >= SWI_RUN_PASSED_MAX)
 			return false;
 	}
 	return false;

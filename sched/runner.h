@@ -60,6 +60,7 @@ bool swi_runner_idle(struct swi_runner *r); /* nothing fetched, queued or runnin
 struct swi_runner_stats {
 	uint64_t runs_done, runs_failed, workers_started, workers_died, workers_idle, workers_busy;
 	uint64_t run_ns_total, args_local_bytes, args_fetched_bytes;
+	uint64_t given_back; /* runs that gave their room to those that ran */
 };
 void swi_runner_stats(struct swi_runner *r, struct swi_runner_stats *out);
 /* JSON array text (malloc'd) for `swarm list workers` / the running part of `list tasks`. */
@@ -69,6 +70,8 @@ char *swi_runner_tasks_json(struct swi_runner *r);
 void swi_runner_client_gone(struct swi_runner *r, struct swi_client *cl); /* a worker's end */
 int swi_runner_client_msg(struct swi_runner *r, struct swi_client *cl, const struct swi_msg *msg); /* READY, DONE, BLOCKED */
 void swi_runner_worker_died(struct swi_runner *r, uint32_t worker, int wait_status); /* pidfd; before or after client_gone */
+/* A running task waits for room, and nothing may leave memory: what is held for those that have not begun may. */
+void swi_runner_need_room(struct swi_runner *r);
 void swi_runner_client_blocked(struct swi_runner *r, struct swi_client *cl, bool blocked);
 
 #endif

@@ -45,7 +45,7 @@ void swi_scaler_demand(struct swi_node *n, struct swi_scale_demand *out)
 	*out = (struct swi_scale_demand){0};
 	swi_list_for_each(it, &n->dispatch.shapes) {
 		const struct swi_shape *sh = swi_list_entry(it, struct swi_shape, link);
-		const struct swi_task *first = swi_list_first(&sh->ready, struct swi_task, link);
+		const struct swi_task *first = swi_shape_oldest(sh);
 		struct swi_resources sum;
 
 		if (!first || now - first->since_ns < PATIENCE_NS)

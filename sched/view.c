@@ -238,6 +238,8 @@ void swi_view_self(struct swi_node *n)
 	m->report.queue_ns = v.queue_ns;
 	m->report.idle_workers = v.idle_workers;
 	m->report.queue_max = v.queue_max;
+	m->report.arena_bytes = swi_snode_arena_bytes(n->sn);
+	m->report.arena_used = swi_snode_arena_used(n->sn);
 	m->report.draining = n->member.leaving;
 	m->heard = m->sent;
 	count_unheard(m);

@@ -57,6 +57,9 @@ struct swi_clients {
 	struct swi_list rooms;	/* requests for room that wait, oldest first */
 	uint64_t rooms_bytes;	/* what they want in all: room that eviction should make; 0 = nobody waits */
 	uint64_t rooms_frees;	/* extents.frees when they were last tried */
+	bool rooms_again;	/* tried again although nothing was freed: one left the line */
+	uint64_t served, refused; /* that had to wait: room came, did not come in time */
+	uint64_t waited_ns, waited_max_ns;
 	uint32_t *page_grant;	/* grant number + 1 for each page of the arena */
 	struct swi_grant **grant;
 	uint32_t grant_cap;
@@ -83,6 +86,9 @@ int swi_grant_request(struct swi_client *cl, const struct swi_msg *msg);
 int swi_grant_done(struct swi_client *cl, const struct swi_msg *msg);
 int swi_grants_step(struct swi_snode *sn);
 uint64_t swi_grants_deadline_ns(struct swi_snode *sn);
+/* Of the client that waits longest for room: its ticket, its bytes; 0 = none waits. */
+uint64_t swi_grants_ticket(struct swi_snode *sn);
+uint64_t swi_grants_head(struct swi_snode *sn);
 /* The client is gone: slots that its intents name, everything unsealed in its grants. */
 void swi_grants_undo(struct swi_client *cl);
 void swi_grants_fini(struct swi_snode *sn);

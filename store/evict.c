@@ -4,23 +4,81 @@
 
 #define SLOTS_A_STEP   8192u
 #define VICTIMS	       64u
-#define SPILLING_MAX   16u
+#define SPILLING_MAX   1024u /* small ones are written together */
 #define SPILLING_BYTES MIB(64)
 #define RETRY_NS       (5 * NS_PER_MS)
 #define DISK_RETRY_NS  (200 * NS_PER_MS)
+#define SURVEY_NS      (300 * NS_PER_MS) /* ages are in ticks of 100 ms */
+#define HIGH_PERMILLE  850u
+#define LOW_BELOW      100u /* permille between the two marks */
 
-/* Ticks of 100 ms since the last get, for each round of the hand; the last takes everything. */
-static const uint16_t age_of_round[] = {100, 20, 5, 1, 0};
-#define ROUNDS ((uint32_t)SWI_ARRAY_LEN(age_of_round))
-
-uint64_t swi_evict_high_permille(struct swi_snode *sn)
+static void marks(struct swi_snode *sn, struct swi_marks *out)
 {
 	const uint32_t p = sn->opts.high_water_permille;
+	const uint32_t high = p && p <= 1000 ? p : HIGH_PERMILLE;
 
-	return p && p <= 1000 ? p : 850;
+	out->arena = sn->arena_bytes;
+	out->high = sn->arena_bytes / 1000 * high;
+	out->low = sn->arena_bytes / 1000 * (high > LOW_BELOW ? high - LOW_BELOW : 0);
+}
+
+bool swi_evict_tight(struct swi_snode *sn)
+{
+	struct swi_marks m;
+
+	marks(sn, &m);
+	return sn->extents.used > m.high;
+}
+
+void swi_evict_init(struct swi_snode *sn)
+{
+	swi_list_init(&sn->evict.written);
+	sn->evict.left = swi_index_slots(&sn->index);
+}
+
+/* ---- how fast the disk is ---- */
+
+void swi_meter_begin(struct swi_snode *sn, struct swi_meter *m)
+{
+	if (!m->busy++)
+		m->since_ns = sn->now_ns;
+}
+
+void swi_meter_end(struct swi_snode *sn, struct swi_meter *m, uint64_t bytes)
+{
+	m->busy--;
+	m->bytes += bytes;
+	m->ns += sn->now_ns - m->since_ns;
+	m->since_ns = sn->now_ns;
+	if (m->ns < 20 * NS_PER_MS)
+		return;
+	m->rate = (uint64_t)((double)m->bytes * 1e9 / (double)m->ns);
+	if (m->ns > NS_PER_S) { /* what was long ago counts less and less */
+		m->bytes /= 2;
+		m->ns /= 2;
+	}
 }
 
 /* ---- leaving ---- */
+
+/* Tells the home what is left of it here. */
+static void left(struct swi_snode *sn, const struct swi_local *v)
+{
+	uint64_t len;
+
+	sn->stats.evicted_objects++;
+	sn->stats.evicted_bytes += v->bytes;
+	if (swi_spilled_here(sn, v->ref.id, &len)) {
+		swi_dir_have(sn, v->ref, v->len, SWI_COPY_PRIMARY | SWI_COPY_AGAIN | SWI_COPY_SPILLED);
+		return;
+	}
+	if (!(v->flags & SWI_OBJ_F_SECONDARY)) {
+		sn->evict.remade_objects++;
+		sn->evict.remade_bytes += v->bytes;
+		(void)sn->hooks.obj_remake_ns(sn->hooks.ctx, v->ref.id, true);
+	}
+	swi_dir_have_not(sn, v->ref, sn->node, 0);
+}
 
 /*
  * Takes @n objects out of the index and frees what nobody pins; the others go back. One look at the
@@ -45,14 +103,10 @@ static uint64_t leave(struct swi_snode *sn, const struct swi_local *victim, uint
 			continue; /* back: a get of that moment asked us and is answered after this */
 		swi_retire(sn, v->offset, v->bytes);
 		bytes += v->bytes;
-		sn->stats.evicted_objects++;
-		sn->stats.evicted_bytes += v->bytes;
-		if (v->flags & SWI_OBJ_F_SECONDARY)
-			swi_dir_have_not(sn, v->ref, sn->node, 0);
-		else
-			swi_dir_have(sn, v->ref, v->len,
-				     SWI_COPY_PRIMARY | SWI_COPY_AGAIN | SWI_COPY_SPILLED);
+		left(sn, v);
 	}
+	if (bytes)
+		sn->evict.stuck = false;
 	return bytes;
 }
 
@@ -63,6 +117,7 @@ static void spilling_free(struct swi_spilling *s)
 	struct swi_snode *sn = s->sn;
 
 	swi_digest_cancel(&s->digest);
+	swi_list_del(&s->link);
 	HASH_DELETE(hh, sn->evict.spilling, s);
 	sn->evict.spilling_bytes -= s->bytes;
 	swi_hold_drop(sn, s->offset);
@@ -73,28 +128,46 @@ static void written(struct swi_spill_io *io)
 {
 	struct swi_spilling *s = io->owner;
 	struct swi_snode *sn = s->sn;
-	const bool forgotten = s->forgotten;
-	const int status = io->status; /* @io goes with @s */
-	const uint64_t offset = s->offset, bytes = s->bytes;
-	const struct swarm_oid id = s->id;
-	struct swi_local lo;
 
-	spilling_free(s);
+	swi_meter_end(sn, &sn->evict.write, io->status ? 0 : s->bytes);
 	sn->evict.retry_ns = 0;
-	if (status) {
+	if (io->status) {
 		swi_warn(sn->log, "an object of %llu bytes could not be written to disk: %s",
-			 (unsigned long long)bytes, swarm_strerror(status));
+			 (unsigned long long)s->bytes, swarm_strerror(io->status));
 		sn->evict.disk_ns = sn->now_ns + DISK_RETRY_NS;
+		spilling_free(s);
 		return;
 	}
 	sn->stats.spilled_objects++;
-	sn->stats.spilled_bytes += bytes;
-	if (forgotten) {
-		swi_spill_forget(sn->spill, id);
-		return;
+	sn->stats.spilled_bytes += s->bytes;
+	swi_list_push_back(&sn->evict.written, &s->link);
+}
+
+/* One look at the pins serves all that were written since the last step. */
+static void leave_written(struct swi_snode *sn)
+{
+	struct swi_list *done = &sn->evict.written;
+
+	while (!swi_list_empty(done)) {
+		struct swi_local victim[VICTIMS];
+		uint32_t n = 0;
+
+		while (n < VICTIMS && !swi_list_empty(done)) {
+			struct swi_spilling *s = swi_list_first(done, struct swi_spilling, link);
+			const struct swarm_oid id = s->id;
+			const uint64_t offset = s->offset;
+			const bool forgotten = s->forgotten;
+
+			spilling_free(s);
+			if (forgotten)
+				swi_spill_forget(sn->spill, id);
+			else if (swi_local_find(sn, id, &victim[n]) && victim[n].offset == offset &&
+				 !swi_is_held(sn, offset))
+				n++;
+		}
+		if (n)
+			leave(sn, victim, n);
 	}
-	if (swi_local_find(sn, id, &lo) && lo.offset == offset && !swi_is_held(sn, offset))
-		leave(sn, &lo, 1);
 }
 
 static void write_out(struct swi_spilling *s)
@@ -104,6 +177,7 @@ static void write_out(struct swi_spilling *s)
 	s->io.extent_bytes = s->bytes;
 	s->io.cb = written;
 	s->io.owner = s;
+	swi_meter_begin(s->sn, &s->sn->evict.write);
 	swi_spill_write(s->sn->spill, &s->io);
 }
 
@@ -122,11 +196,16 @@ static void digested(struct swi_digest *d, uint64_t digest)
 
 static bool may_write(struct swi_snode *sn, uint64_t bytes)
 {
-	const struct swi_evict *e = &sn->evict;
+	return sn->spill && sn->now_ns >= sn->evict.disk_ns && swi_spill_has_room(sn->spill, bytes);
+}
 
-	return sn->spill && sn->now_ns >= e->disk_ns && HASH_COUNT(e->spilling) < SPILLING_MAX &&
-	       (!e->spilling || e->spilling_bytes + bytes <= SPILLING_BYTES) &&
-	       swi_spill_has_room(sn->spill, bytes);
+/* So many may be on their way at once that the disk never waits, and most of the arena stays free to leave. */
+static bool may_begin(struct swi_snode *sn, uint64_t bytes)
+{
+	const struct swi_evict *e = &sn->evict;
+	const uint64_t most = swi_min_u64(SPILLING_BYTES, sn->arena_bytes / 4);
+
+	return HASH_COUNT(e->spilling) < SPILLING_MAX && (!e->spilling || e->spilling_bytes + bytes <= most);
 }
 
 static void spill_begin(struct swi_snode *sn, const struct swi_local *lo)
@@ -141,6 +220,7 @@ static void spill_begin(struct swi_snode *sn, const struct swi_local *lo)
 	s->bytes = lo->bytes;
 	s->digest.cb = digested;
 	s->digest.owner = s;
+	swi_list_init(&s->link);
 	HASH_ADD(hh, sn->evict.spilling, id, sizeof(s->id), s);
 	sn->evict.spilling_bytes += s->bytes;
 	swi_hold_add(sn, s->offset);
@@ -169,92 +249,189 @@ void swi_evict_fini(struct swi_snode *sn)
 
 /* ---- choosing ---- */
 
-/* Bytes that should leave beyond those on their way. */
+/* Bytes that should begin to leave; moves evict.running. */
 static uint64_t wanted(struct swi_snode *sn)
 {
-	const uint64_t high = sn->arena_bytes / 1000 * swi_evict_high_permille(sn);
-	const uint64_t going = sn->evict.spilling_bytes, used = sn->extents.used;
-	const uint64_t missing = swi_room_missing(sn);
-	uint64_t want = used > high + going ? used - high - going : 0;
+	struct swi_pressure p = {.used = sn->extents.used,
+				 .going = sn->evict.spilling_bytes,
+				 .missing = swi_room_missing(sn),
+				 .head = swi_room_head(sn),
+				 .running = sn->evict.running};
+	struct swi_marks m;
+	uint64_t want;
 
-	if (missing > going)
-		want = swi_max_u64(want, missing - going);
+	marks(sn, &m);
+	want = swi_policy_wanted(&m, &p);
+	sn->evict.running = p.running;
 	return want;
 }
 
-/* 0: may not leave now. 1: is on disk or elsewhere: just drop it. 2: must be written first. */
-static int kind(struct swi_snode *sn, const struct swi_local *lo)
+static uint32_t age(struct swi_snode *sn, const struct swi_local *lo)
 {
 	const uint16_t tick = (uint16_t)atomic_load_explicit(&sn->shm->tick, memory_order_relaxed);
-	struct swi_spilling *s;
+	const uint16_t ticks = (uint16_t)(tick - lo->touch);
 
-	if ((uint16_t)(tick - lo->touch) < age_of_round[sn->evict.round] ||
-	    swi_is_held(sn, lo->offset))
-		return 0;
-	/* Its bytes would stay with the writer's chunk: nothing would be won. */
-	if (sn->clients.page_grant[lo->offset / SWI_PAGE])
-		return 0;
-	if ((lo->flags & SWI_OBJ_F_SECONDARY) ||
-	    (sn->spill && swi_spill_find(sn->spill, lo->ref.id, NULL)))
-		return 1;
-	HASH_FIND(hh, sn->evict.spilling, &lo->ref.id, sizeof(lo->ref.id), s);
-	return !s && may_write(sn, lo->bytes) ? 2 : 0;
+	return ticks < 0xff00 ? ticks : 0; /* touched in this very moment */
 }
 
-static void next_round(struct swi_snode *sn)
+static uint64_t remake_ns(struct swi_snode *sn, const struct swi_local *lo)
+{
+	if (!sn->hooks.obj_remake_ns || lo->ref.home != sn->node)
+		return SWI_REMAKE_NEVER;
+	return sn->hooks.obj_remake_ns(sn->hooks.ctx, lo->ref.id, false);
+}
+
+/* May it leave, and how would it come back? *out_class: the lower, the sooner. */
+static bool may_leave(struct swi_snode *sn, const struct swi_local *lo, enum swi_back *out_back,
+		      uint32_t *out_class)
+{
+	const struct swi_rates rates = {.write_bytes_per_s = sn->evict.write.rate,
+					.read_bytes_per_s = sn->evict.read.rate};
+	struct swi_leaver l = {
+	    .bytes = lo->bytes, .age = age(sn, lo), .used = swi_is_used(sn, lo->offset)};
+	struct swi_spilling *s;
+	uint64_t len;
+
+	/* In an open grant its bytes would stay with the writer's chunk: nothing would be won. */
+	if (swi_is_held(sn, lo->offset) || sn->clients.page_grant[lo->offset / SWI_PAGE])
+		return false;
+	if (lo->flags & SWI_OBJ_F_SECONDARY) {
+		l.back = SWI_BACK_PEER;
+	} else if (swi_spilled_here(sn, lo->ref.id, &len)) {
+		l.back = SWI_BACK_DISK;
+	} else {
+		const bool disk = may_write(sn, lo->bytes);
+
+		HASH_FIND(hh, sn->evict.spilling, &lo->ref.id, sizeof(lo->ref.id), s);
+		if (s)
+			return false;
+		l.make_ns = remake_ns(sn, lo);
+		if (swi_policy_remake(lo->bytes, l.make_ns, disk, &rates))
+			l.back = SWI_BACK_REMAKE;
+		else if (disk)
+			l.back = SWI_BACK_WRITE;
+		else
+			return false;
+	}
+	*out_back = l.back;
+	*out_class = swi_policy_class(swi_policy_price(&l, &rates));
+	return true;
+}
+
+/* Begins the next pass over the whole index. */
+static void pass_begin(struct swi_snode *sn, bool taking)
+{
+	sn->evict.taking = taking;
+	sn->evict.left = swi_index_slots(&sn->index);
+	if (!taking)
+		memset(sn->evict.by_class, 0, sizeof(sn->evict.by_class));
+}
+
+/* The cheapest classes that together hold @want bytes. */
+static void survey_over(struct swi_snode *sn, uint64_t want)
 {
 	struct swi_evict *e = &sn->evict;
+	uint64_t sum = 0;
 
-	e->left = swi_index_slots(&sn->index);
-	if (e->round + 1 < ROUNDS)
-		e->round++;
-	else
-		e->retry_ns = sn->now_ns + RETRY_NS; /* everything is pinned, held or being written */
+	e->survey_ns = sn->now_ns;
+	for (e->limit = 0; e->limit < SWI_POLICY_CLASSES - 1; e->limit++) {
+		sum += e->by_class[e->limit];
+		if (sum >= want)
+			break;
+	}
+	pass_begin(sn, sum > 0);
+	if (sum)
+		return;
+	e->retry_ns = sn->now_ns + RETRY_NS; /* everything is pinned, held or being written */
+	e->stuck = !e->spilling;
+	sn->rooms.again = sn->clients.rooms_again = e->stuck; /* now whatever fits */
+	if (e->stuck && !swi_list_empty(&sn->clients.rooms) && sn->hooks.need_room)
+		sn->hooks.need_room(sn->hooks.ctx);
 }
 
-static void calm(struct swi_snode *sn)
+static bool next(struct swi_snode *sn, struct swi_local *lo)
 {
-	sn->evict.round = 0;
-	sn->evict.retry_ns = 0;
-	sn->evict.left = swi_index_slots(&sn->index);
+	struct swi_evict *e = &sn->evict;
+	const bool found = swi_local_at(sn, e->slot, lo);
+
+	e->slot = e->slot + 1 == swi_index_slots(&sn->index) ? 0 : e->slot + 1;
+	e->left--;
+	return found;
+}
+
+static void survey(struct swi_snode *sn, uint64_t want)
+{
+	struct swi_evict *e = &sn->evict;
+	struct swi_local lo;
+	enum swi_back back;
+	uint32_t class;
+
+	for (uint32_t i = 0; i < SLOTS_A_STEP && e->left; i++)
+		if (next(sn, &lo) && may_leave(sn, &lo, &back, &class))
+			e->by_class[class] += lo.bytes;
+	if (!e->left)
+		survey_over(sn, want);
+}
+
+static void take(struct swi_snode *sn, uint64_t want)
+{
+	struct swi_evict *e = &sn->evict;
+	struct swi_local victim[VICTIMS], lo;
+	enum swi_back back;
+	uint64_t got = 0;
+	uint32_t n = 0, class;
+
+	for (uint32_t i = 0; i < SLOTS_A_STEP && e->left && got < want && n < VICTIMS; i++) {
+		const uint64_t slot = e->slot;
+
+		if (!next(sn, &lo) || !may_leave(sn, &lo, &back, &class) || class > e->limit)
+			continue;
+		if (back == SWI_BACK_WRITE && !may_begin(sn, lo.bytes)) {
+			e->slot = slot; /* goes on here when something was written */
+			e->left++;
+			e->retry_ns = sn->now_ns + RETRY_NS;
+			break;
+		}
+		got += lo.bytes;
+		if (back == SWI_BACK_WRITE)
+			spill_begin(sn, &lo);
+		else
+			victim[n++] = lo;
+	}
+	if (n)
+		leave(sn, victim, n);
+	if (!e->left)
+		pass_begin(sn, false);
 }
 
 int swi_evict_step(struct swi_snode *sn)
 {
 	struct swi_evict *e = &sn->evict;
-	struct swi_local victim[VICTIMS], lo;
-	const uint64_t slots = swi_index_slots(&sn->index), want = wanted(sn);
-	uint64_t got = 0;
-	uint32_t n = 0;
+	uint64_t want;
 
+	leave_written(sn);
+	want = wanted(sn);
 	if (!want) {
-		calm(sn);
+		e->stuck = false;
+		e->retry_ns = 0;
 		return 0;
 	}
 	if (sn->now_ns < e->retry_ns)
 		return 0;
 	e->retry_ns = 0;
-	for (uint32_t i = 0; i < SLOTS_A_STEP && got < want && n < VICTIMS && !e->retry_ns; i++) {
-		if (!e->left)
-			next_round(sn);
-		else
-			e->left--;
-		const int k = swi_local_at(sn, e->slot, &lo) ? kind(sn, &lo) : 0;
-
-		e->slot = e->slot + 1 == slots ? 0 : e->slot + 1;
-		got += k ? lo.bytes : 0;
-		if (k == 1)
-			victim[n++] = lo;
-		else if (k == 2)
-			spill_begin(sn, &lo);
-	}
-	if (n)
-		leave(sn, victim, n);
+	if (e->taking && sn->now_ns - e->survey_ns > SURVEY_NS)
+		pass_begin(sn, false);
+	if (!e->taking)
+		survey(sn, want);
+	if (e->taking)
+		take(sn, want);
 	return 1;
 }
 
 uint64_t swi_evict_deadline_ns(struct swi_snode *sn)
 {
+	if (!swi_list_empty(&sn->evict.written))
+		return sn->now_ns;
 	if (!wanted(sn))
 		return UINT64_MAX;
 	return sn->evict.retry_ns ? sn->evict.retry_ns : sn->now_ns;

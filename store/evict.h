@@ -2,10 +2,12 @@
 /*
  * evict.h - what leaves memory, and where to. Owner thread of the node.
  *
- * A clock hand over the index, in rounds of falling age. Secondary copies and what is on disk already are
- * dropped, primary copies are written first. An object leaves by: out of the index, fence, look at
- * every pin; found pinned, it goes back. While it is being written it stays in the index and is
- * served. Begins at the high-water mark or when somebody waits for room.
+ * From the high-water mark of the arena on, before anybody waits, until the low one; and when somebody waits.
+ * What goes first is policy.h's to say. A hand goes around the index: once to survey, adding up bytes by
+ * class of price, once to take what is cheap enough. Secondary copies and what is on disk already are
+ * dropped, primary copies are written first, or dropped where running their task again is much cheaper. An
+ * object leaves by: out of the index, fence, look at every pin; found pinned, it goes back. While it is being
+ * written it stays in the index and is served.
  */
 #ifndef SWI_EVICT_H
 #define SWI_EVICT_H
@@ -14,11 +16,13 @@
 
 #include "store/digest.h"
 #include "store/local.h"
+#include "store/policy.h"
 #include "store/spill/spill.h"
 
 struct swi_spilling { /* a primary copy on its way to disk */
 	struct swarm_oid id;
 	UT_hash_handle hh;
+	struct swi_list link; /* evict.written, once it is there */
 	struct swi_snode *sn;
 	uint64_t offset, bytes;
 	bool forgotten; /* deleted meanwhile */
@@ -26,20 +30,37 @@ struct swi_spilling { /* a primary copy on its way to disk */
 	struct swi_spill_io io;
 };
 
-struct swi_evict {
-	uint64_t slot;	    /* the hand */
-	uint64_t left;	    /* slots until this round is over */
-	uint32_t round;	    /* which age is old enough */
-	uint64_t retry_ns;  /* nothing could leave: look again then; 0 = now */
-	uint64_t disk_ns;   /* the disk refused: no write before */
-	struct swi_spilling *spilling;
-	uint64_t spilling_bytes;
+struct swi_meter { /* bytes per second of a disk, while it has something to do */
+	uint64_t since_ns, bytes, ns, rate;
+	uint32_t busy;
 };
 
+struct swi_evict {
+	uint64_t slot;	     /* the hand */
+	uint64_t left;	     /* slots until this pass is over */
+	bool taking;	     /* else: surveying */
+	bool running;	     /* between the marks, on the way down */
+	bool stuck;	     /* the last survey found nothing that may leave, and nothing is on its way */
+	uint32_t limit;	     /* taking: classes up to this one leave */
+	uint64_t survey_ns;  /* when it was made */
+	uint64_t by_class[SWI_POLICY_CLASSES];
+	uint64_t retry_ns;   /* nothing could leave: look again then; 0 = now */
+	uint64_t disk_ns;    /* the disk refused: no write before */
+	struct swi_spilling *spilling;
+	uint64_t spilling_bytes;
+	struct swi_list written; /* they may leave */
+	struct swi_meter write, read;
+	uint64_t remade_objects, remade_bytes; /* dropped unwritten: their task can run again */
+};
+
+void swi_evict_init(struct swi_snode *sn);
 void swi_evict_fini(struct swi_snode *sn);
 int swi_evict_step(struct swi_snode *sn);
 uint64_t swi_evict_deadline_ns(struct swi_snode *sn);
-uint64_t swi_evict_high_permille(struct swi_snode *sn);
+/* Is the arena fuller than its high-water mark? */
+bool swi_evict_tight(struct swi_snode *sn);
+void swi_meter_begin(struct swi_snode *sn, struct swi_meter *m);
+void swi_meter_end(struct swi_snode *sn, struct swi_meter *m, uint64_t bytes);
 /* The object is deleted: what is being written of it is forgotten when it is done. */
 void swi_evict_forget(struct swi_snode *sn, struct swarm_oid id);
 

@@ -140,16 +140,11 @@ static void holder_failed(struct swi_fetch *f, int status, const char *why)
 
 /* ---- publishing ---- */
 
-static bool tight(struct swi_snode *sn)
-{
-	return sn->extents.used > sn->arena_bytes / 1000 * swi_evict_high_permille(sn);
-}
-
 static void fetch_publish(struct swi_fetch *f)
 {
 	struct swi_snode *sn = f->sn;
 	struct swi_object_head *h = (void *)(sn->arena + f->offset);
-	const bool passing = f->restoring && swi_fetch_for_peers_only(f) && tight(sn) &&
+	const bool passing = f->restoring && swi_fetch_for_peers_only(f) && swi_evict_tight(sn) &&
 			     !swi_list_empty(&f->wants);
 	struct swi_local there;
 	uint64_t offset = f->offset;
@@ -393,6 +388,7 @@ static void restored(struct swi_spill_io *io)
 	char id[SWI_OID_TEXT];
 
 	sn->fetches.in_flight--;
+	swi_meter_end(sn, &sn->evict.read, io->status ? 0 : f->bytes);
 	if (!io->status) {
 		sn->stats.restores++;
 		sn->stats.restore_bytes += f->len;
@@ -423,6 +419,7 @@ static void restore_begin(struct swi_fetch *f)
 	f->io.extent_bytes = f->bytes;
 	f->io.cb = restored;
 	f->io.owner = f;
+	swi_meter_begin(sn, &sn->evict.read);
 	swi_spill_restore(sn->spill, &f->io);
 }
 

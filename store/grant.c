@@ -13,7 +13,7 @@ struct client_room { /* a SWI_L_CHUNK that waits */
 	struct swi_list link; /* clients.rooms */
 	struct swi_list own;  /* cl->rooms */
 	struct swi_client *cl;
-	uint64_t req, bytes, deadline_ns;
+	uint64_t req, bytes, since_ns, deadline_ns, ticket;
 	bool large;
 };
 
@@ -125,23 +125,40 @@ static void reply_grant(struct swi_client *cl, uint64_t req, const struct swi_gr
 	swi_client_send(cl, SWI_L_REPLY, req, buf, w.len);
 }
 
-static void reply_full(struct swi_client *cl, uint64_t req, int status, uint64_t bytes)
+static void reply_too_big(struct swi_client *cl, uint64_t req, uint64_t bytes)
 {
-	struct swi_snode *sn = cl->sn;
 	char text[256];
 
-	if (status == -E2BIG)
-		snprintf(text, sizeof(text),
-			 "%llu bytes can never fit: the arena has %llu; start the store with a larger one",
-			 (unsigned long long)bytes, (unsigned long long)sn->arena_bytes);
+	snprintf(text, sizeof(text),
+		 "%llu bytes can never fit: the arena has %llu; start the store with a larger one",
+		 (unsigned long long)bytes, (unsigned long long)cl->sn->arena_bytes);
+	swi_client_reply_error(cl, req, -E2BIG, text);
+}
+
+/* Why room did not come in time: how full it is, who is before, and what the disk does about it. */
+static void reply_full(struct swi_client *cl, const struct client_room *r)
+{
+	struct swi_snode *sn = cl->sn;
+	const struct swi_evict *e = &sn->evict;
+	char text[512], disk[200];
+
+	if (!sn->spill)
+		snprintf(disk, sizeof(disk), "nothing can be written to disk (no spill folder)");
+	else if (sn->now_ns < e->disk_ns || !swi_spill_has_room(sn->spill, r->bytes))
+		snprintf(disk, sizeof(disk), "the spill folders are full or refuse to be written");
+	else if (e->stuck)
+		snprintf(disk, sizeof(disk), "what is there is pinned, held or being written and cannot leave");
 	else
-		snprintf(text, sizeof(text),
-			 "no room for %llu bytes: %llu of %llu are used by objects that cannot leave "
-			 "memory in time, the largest free piece has %llu",
-			 (unsigned long long)bytes, (unsigned long long)sn->extents.used,
-			 (unsigned long long)sn->arena_bytes,
-			 (unsigned long long)swi_extents_largest(&sn->extents));
-	swi_client_reply_error(cl, req, status, text);
+		snprintf(disk, sizeof(disk), "the disk takes %llu MB a second, %llu bytes are on their way: wait longer, or write less",
+			 (unsigned long long)(e->write.rate / 1000000), (unsigned long long)e->spilling_bytes);
+	snprintf(text, sizeof(text),
+		 "no room for %llu bytes within %llu ms: %llu of %llu are used, the largest free piece has %llu, "
+		 "%llu bytes are asked for in all; %s",
+		 (unsigned long long)r->bytes, (unsigned long long)((sn->now_ns - r->since_ns) / NS_PER_MS),
+		 (unsigned long long)sn->extents.used, (unsigned long long)sn->arena_bytes,
+		 (unsigned long long)swi_extents_largest(&sn->extents),
+		 (unsigned long long)swi_room_missing(sn), disk);
+	swi_client_reply_error(cl, r->req, SWARM_EFULL, text);
 }
 
 static void room_free(struct swi_snode *sn, struct client_room *r)
@@ -150,7 +167,17 @@ static void room_free(struct swi_snode *sn, struct client_room *r)
 	r->cl->requests--;
 	swi_list_del(&r->link);
 	swi_list_del(&r->own);
+	sn->rooms.again = sn->clients.rooms_again = true; /* the next in line may need less */
 	free(r);
+}
+
+static void room_served(struct swi_snode *sn, const struct client_room *r)
+{
+	const uint64_t ns = sn->now_ns - r->since_ns;
+
+	sn->clients.served++;
+	sn->clients.waited_ns += ns;
+	sn->clients.waited_max_ns = swi_max_u64(sn->clients.waited_max_ns, ns);
 }
 
 static int room_wait(struct swi_client *cl, uint64_t req, uint64_t bytes, bool large,
@@ -166,6 +193,8 @@ static int room_wait(struct swi_client *cl, uint64_t req, uint64_t bytes, bool l
 	r->req = req;
 	r->bytes = bytes;
 	r->large = large;
+	r->ticket = swi_room_ticket(cl->sn);
+	r->since_ns = cl->sn->now_ns;
 	r->deadline_ns = swi_sat_add(cl->sn->now_ns, timeout_ns);
 	cl->requests++;
 	cl->sn->clients.rooms_bytes += bytes;
@@ -188,7 +217,8 @@ int swi_grant_request(struct swi_client *cl, const struct swi_msg *msg)
 		return -EPROTO;
 	if (!large && bytes > swi_max_u64(sn->shm->chunk_bytes, SWI_LARGE_MIN))
 		return -EPROTO;
-	if (swi_list_empty(&sn->clients.rooms)) /* nobody overtakes those who wait */
+	/* Nobody overtakes those who wait. */
+	if (swi_list_empty(&sn->clients.rooms) && swi_list_empty(&sn->rooms.list))
 		rc = grant_make(cl, bytes, large, &g);
 	if (!rc)
 		reply_grant(cl, msg->req, g);
@@ -197,7 +227,7 @@ int swi_grant_request(struct swi_client *cl, const struct swi_msg *msg)
 	else if (rc == -ENOMEM)
 		swi_client_reply_error(cl, msg->req, rc, "the node is out of memory");
 	else
-		reply_full(cl, msg->req, -E2BIG, bytes);
+		reply_too_big(cl, msg->req, bytes);
 	return 0;
 }
 
@@ -217,29 +247,56 @@ int swi_grant_done(struct swi_client *cl, const struct swi_msg *msg)
 	return 0;
 }
 
-int swi_grants_step(struct swi_snode *sn)
+uint64_t swi_grants_ticket(struct swi_snode *sn)
+{
+	const struct client_room *r = swi_list_first(&sn->clients.rooms, struct client_room, link);
+
+	return r ? r->ticket : 0;
+}
+
+uint64_t swi_grants_head(struct swi_snode *sn)
+{
+	const struct client_room *r = swi_list_first(&sn->clients.rooms, struct client_room, link);
+
+	return r ? r->bytes : 0;
+}
+
+static int serve_rooms(struct swi_snode *sn)
 {
 	struct swi_clients *c = &sn->clients;
 	int n = 0;
 
+	if (c->rooms_frees == sn->extents.frees && !c->rooms_again)
+		return 0;
+	c->rooms_frees = sn->extents.frees;
+	c->rooms_again = false;
 	while (!swi_list_empty(&c->rooms)) { /* oldest first */
 		struct client_room *r = swi_list_first(&c->rooms, struct client_room, link);
 		struct swi_grant *g;
 
-		if (c->rooms_frees == sn->extents.frees || grant_make(r->cl, r->bytes, r->large, &g))
+		if (!swi_room_before_core(sn, r->ticket) || grant_make(r->cl, r->bytes, r->large, &g))
 			break;
 		reply_grant(r->cl, r->req, g);
+		room_served(sn, r);
 		room_free(sn, r);
 		n++;
 	}
-	c->rooms_frees = sn->extents.frees;
+	return n;
+}
+
+int swi_grants_step(struct swi_snode *sn)
+{
+	struct swi_clients *c = &sn->clients;
+	int n = serve_rooms(sn);
+
 	swi_list_for_each_safe(it, &c->rooms)
 	{
 		struct client_room *r = swi_list_entry(it, struct client_room, link);
 
 		if (sn->now_ns < r->deadline_ns)
 			continue;
-		reply_full(r->cl, r->req, SWARM_EFULL, r->bytes);
+		c->refused++;
+		reply_full(r->cl, r);
 		room_free(sn, r);
 		n++;
 	}

@@ -2,6 +2,7 @@
 /* hold.c - see hold.h. A record exists while its extent is held or retired. */
 #include "store/snode_internal.h"
 
+#define USED_NS	 (500 * NS_PER_MS) /* for its owner to notice and delete it */
 #define RETRY_NS (2 * NS_PER_MS) /* a pin is released without a word: look again */
 
 static struct swi_hold *record(struct swi_snode *sn, uint64_t offset)
@@ -22,6 +23,7 @@ static struct swi_hold *record_make(struct swi_snode *sn, uint64_t offset)
 	SWI_BUG_ON(!h);
 	h->offset = offset;
 	swi_list_init(&h->link);
+	swi_list_init(&h->used);
 	HASH_ADD(hh, sn->holds.by_offset, offset, sizeof(h->offset), h);
 	return h;
 }
@@ -29,6 +31,7 @@ static struct swi_hold *record_make(struct swi_snode *sn, uint64_t offset)
 static void record_free(struct swi_snode *sn, struct swi_hold *h)
 {
 	swi_list_del(&h->link);
+	swi_list_del(&h->used);
 	HASH_DELETE(hh, sn->holds.by_offset, h);
 	free(h);
 }
@@ -36,6 +39,7 @@ static void record_free(struct swi_snode *sn, struct swi_hold *h)
 void swi_holds_init(struct swi_snode *sn)
 {
 	swi_list_init(&sn->holds.retired);
+	swi_list_init(&sn->holds.used);
 }
 
 void swi_holds_fini(struct swi_snode *sn)
@@ -61,8 +65,44 @@ void swi_hold_drop(struct swi_snode *sn, uint64_t offset)
 
 	SWI_BUG_ON(!h || !h->count);
 	sn->holds.count--;
-	if (--h->count == 0 && !h->bytes)
+	if (--h->count == 0 && !h->bytes && !h->used_ns)
 		record_free(sn, h);
+}
+
+void swi_hold_drop_used(struct swi_snode *sn, uint64_t offset)
+{
+	struct swi_hold *h = record(sn, offset);
+	uint64_t bytes;
+
+	/* Small ones are not worth a record. */
+	if (h && swi_object_at(sn, offset, &bytes) && bytes >= SWI_LARGE_MIN) {
+		h->used_ns = sn->now_ns + USED_NS;
+		swi_list_del(&h->used);
+		swi_list_push_back(&sn->holds.used, &h->used);
+	}
+	swi_hold_drop(sn, offset);
+}
+
+static void forget_used(struct swi_snode *sn)
+{
+	while (!swi_list_empty(&sn->holds.used)) {
+		struct swi_hold *h = swi_list_first(&sn->holds.used, struct swi_hold, used);
+
+		if (sn->now_ns < h->used_ns)
+			return;
+		h->used_ns = 0;
+		swi_list_del(&h->used);
+		if (!h->count && !h->bytes)
+			record_free(sn, h);
+	}
+}
+
+bool swi_is_used(const struct swi_snode *sn, uint64_t offset)
+{
+	struct swi_hold *h;
+
+	HASH_FIND(hh, sn->holds.by_offset, &offset, sizeof(offset), h);
+	return h && h->used_ns > sn->now_ns;
 }
 
 bool swi_hold_find(struct swi_snode *sn, struct swarm_oid id, uint64_t *out_offset)
@@ -124,6 +164,7 @@ int swi_holds_step(struct swi_snode *sn)
 {
 	int freed = 0;
 
+	forget_used(sn);
 	if (swi_list_empty(&sn->holds.retired) || swi_pins_scan(sn))
 		return 0;
 	swi_list_for_each_safe(it, &sn->holds.retired)

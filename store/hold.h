@@ -18,11 +18,14 @@ struct swi_hold {
 	uint64_t offset;
 	uint64_t bytes; /* > 0: retired */
 	uint64_t count;
+	uint64_t used_ns; /* 0, or: a task has consumed it, and its record stays until then */
+	struct swi_list used; /* holds.used */
 };
 
 struct swi_holds {
 	struct swi_hold *by_offset;
 	struct swi_list retired;
+	struct swi_list used; /* in order of used_ns */
 	uint64_t count, retired_bytes;
 	struct swi_pinset pins; /* as of the last scan */
 };
@@ -35,6 +38,8 @@ uint64_t swi_holds_deadline_ns(const struct swi_snode *sn);
 /* The extent is in no slot any more. */
 void swi_retire(struct swi_snode *sn, uint64_t offset, uint64_t bytes);
 bool swi_is_held(const struct swi_snode *sn, uint64_t offset);
+/* A task has consumed it a moment ago: whoever owns it probably deletes it next. */
+bool swi_is_used(const struct swi_snode *sn, uint64_t offset);
 bool swi_retiring(const struct swi_snode *sn, uint64_t offset);
 /* Takes the pins of every client into sn->holds.pins. */
 int swi_pins_scan(struct swi_snode *sn);

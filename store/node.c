@@ -81,6 +81,8 @@ static int open_rooms(struct swi_snode *sn, char *why, size_t why_len)
 	if (!rc)
 		rc = swi_clients_init(sn);
 	if (!rc)
+		swi_evict_init(sn);
+	if (!rc)
 		rc = open_spill(sn, why, why_len);
 	if (!rc)
 		rc = open_net(sn, why, why_len);
@@ -250,7 +252,9 @@ static bool busy(const struct swi_snode *sn)
 {
 	return !swi_list_empty(&sn->digests) || !swi_list_empty(&sn->dir.dirty) ||
 	       !swi_list_empty(&sn->dir.fresh) ||
-	       !swi_list_empty(&sn->fetches.fresh) || sn->announce.running || sn->dir.moved;
+	       !swi_list_empty(&sn->fetches.fresh) || sn->announce.running || sn->dir.moved ||
+	       (sn->rooms.again && !swi_list_empty(&sn->rooms.list)) ||
+	       (sn->clients.rooms_again && !swi_list_empty(&sn->clients.rooms));
 }
 
 uint64_t swi_snode_deadline_ns(const struct swi_snode *csn)
@@ -292,6 +296,16 @@ void *swi_snode_arena(struct swi_snode *sn)
 uint64_t swi_snode_arena_bytes(const struct swi_snode *sn)
 {
 	return sn->arena_bytes;
+}
+
+uint64_t swi_snode_arena_used(const struct swi_snode *sn)
+{
+	return sn->extents.used;
+}
+
+bool swi_snode_tight(struct swi_snode *sn)
+{
+	return swi_evict_tight(sn);
 }
 
 uint32_t swi_snode_gen(struct swi_snode *sn)

@@ -71,6 +71,13 @@ struct swi_snode_hooks {
 	 * the layer above calls swi_delete() again when that is over.
 	 */
 	bool (*obj_keep)(void *ctx, struct swarm_oid id);
+	/*
+	 * What it would take to make @id (homed here) again by running its task: UINT64_MAX when nothing can. @drop: its
+	 * copy here leaves now, unwritten.
+	 */
+	uint64_t (*obj_remake_ns)(void *ctx, struct swarm_oid id, bool drop);
+	/* A client waits for room, and nothing may leave: give back what is held for later. */
+	void (*need_room)(void *ctx);
 	/* JSON for SWI_L_STATUS when @what is not the store's ("store"): malloc'd text or NULL. */
 	char *(*status)(void *ctx, const char *what);
 };
@@ -92,6 +99,8 @@ struct swi_env *swi_snode_env(struct swi_snode *sn);
 struct swi_log *swi_snode_log(struct swi_snode *sn);
 void *swi_snode_arena(struct swi_snode *sn); /* where an offset given by a want or hold leads */
 uint64_t swi_snode_arena_bytes(const struct swi_snode *sn);
+uint64_t swi_snode_arena_used(const struct swi_snode *sn);
+bool swi_snode_tight(struct swi_snode *sn); /* the arena is fuller than its high-water mark */
 
 struct swi_snode_stats {
 	uint64_t arena_bytes, arena_used, arena_largest_free, objects, pins, holds;
@@ -130,6 +139,8 @@ void swi_want_cancel(struct swi_snode *sn, struct swi_want *w); /* no cb any mor
 /* Holds keep an extent in memory, counted, on behalf of the core itself. */
 void swi_hold_add(struct swi_snode *sn, uint64_t offset);
 void swi_hold_drop(struct swi_snode *sn, uint64_t offset);
+/* As swi_hold_drop(), by a task that has consumed it: it is written to disk later than others, for it may be deleted. */
+void swi_hold_drop_used(struct swi_snode *sn, uint64_t offset);
 /* Local memory only: true and one hold when the object is there. */
 bool swi_hold_find(struct swi_snode *sn, struct swarm_oid id, uint64_t *out_offset);
 

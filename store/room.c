@@ -23,13 +23,14 @@ int swi_room_ask(struct swi_snode *sn, struct swi_room *r)
 {
 	int rc = -ENOSPC;
 
-	if (swi_list_empty(&sn->rooms.list) || r->recovery)
-		rc = take(sn, r);
+	if ((swi_list_empty(&sn->rooms.list) && swi_list_empty(&sn->clients.rooms)) || r->recovery)
+		rc = take(sn, r); /* nobody overtakes those who wait */
 	if (rc != -ENOSPC)
 		return rc;
 	if (r->bytes > sn->arena_bytes)
 		return -E2BIG;
 	r->active = true;
+	r->ticket = swi_room_ticket(sn);
 	sn->rooms.bytes += r->bytes;
 	if (r->recovery)
 		swi_list_push_front(&sn->rooms.list, &r->link);
@@ -45,19 +46,45 @@ void swi_room_cancel(struct swi_snode *sn, struct swi_room *r)
 	r->active = false;
 	sn->rooms.bytes -= r->bytes;
 	swi_list_del(&r->link);
-	sn->rooms.frees = 0; /* the next in line may need less */
+	sn->rooms.again = sn->clients.rooms_again = true; /* the next in line may need less */
+}
+
+/* ---- the line ---- */
+
+uint64_t swi_room_ticket(struct swi_snode *sn)
+{
+	return ++sn->rooms.ticket;
+}
+
+bool swi_room_before_core(struct swi_snode *sn, uint64_t ticket)
+{
+	const struct swi_room *r = swi_list_first(&sn->rooms.list, struct swi_room, link);
+
+	return !r || ticket < r->ticket || sn->evict.stuck;
+}
+
+bool swi_room_before_clients(struct swi_snode *sn, uint64_t ticket)
+{
+	const uint64_t first = swi_grants_ticket(sn);
+
+	return !first || ticket < first || sn->evict.stuck;
 }
 
 int swi_rooms_step(struct swi_snode *sn)
 {
 	int n = 0;
 
-	if (sn->rooms.frees == sn->extents.frees)
+	if (sn->rooms.frees == sn->extents.frees && !sn->rooms.again)
 		return 0;
 	sn->rooms.frees = sn->extents.frees;
+	sn->rooms.again = false;
 	while (!swi_list_empty(&sn->rooms.list)) {
 		struct swi_room *r = swi_list_first(&sn->rooms.list, struct swi_room, link);
-		const int rc = take(sn, r);
+		int rc;
+
+		if (!r->recovery && !swi_room_before_clients(sn, r->ticket))
+			break;
+		rc = take(sn, r);
 
 		if (rc == -ENOSPC)
 			break;
@@ -71,6 +98,16 @@ int swi_rooms_step(struct swi_snode *sn)
 uint64_t swi_room_missing(struct swi_snode *sn)
 {
 	return sn->rooms.bytes + sn->clients.rooms_bytes;
+}
+
+uint64_t swi_room_head(struct swi_snode *sn)
+{
+	const struct swi_room *r = swi_list_first(&sn->rooms.list, struct swi_room, link);
+	const uint64_t first = swi_grants_ticket(sn);
+
+	if (!r || (first && first < r->ticket))
+		return swi_grants_head(sn);
+	return r->bytes;
 }
 
 void swi_room_explain(struct swi_snode *sn, uint64_t bytes, char *text, size_t len)

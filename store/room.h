@@ -2,7 +2,9 @@
 /*
  * room.h - arena memory for the core's own copies (fetched, restored): now, or when something left.
  *
- * Oldest first; those that recover lost objects may use a last sixteenth of the arena that others
+ * Those who wait, clients (grant.c) and the core, are served in the order in which they asked: each has a ticket. Where
+ * nothing can leave memory any more the order is given up for what fits, so that nobody waits for what
+ * somebody behind him holds. Those that recover lost objects may use a last sixteenth of the arena that others
  * leave free, so that a full store cannot dead-lock recovery. Owner thread only.
  */
 #ifndef SWI_ROOM_H
@@ -14,6 +16,7 @@ struct swi_room {
 	struct swi_list link; /* rooms.list while it waits */
 	bool active;
 	bool recovery;
+	uint64_t ticket;
 	uint64_t bytes;	      /* of the extent */
 	uint64_t offset;      /* when given */
 	void (*cb)(struct swi_room *r, int status); /* from the step: 0 or -E2BIG, -ENOMEM */
@@ -24,6 +27,8 @@ struct swi_rooms {
 	struct swi_list list;
 	uint64_t bytes; /* what they want in all */
 	uint64_t frees; /* extents.frees when they were last tried */
+	bool again;	 /* tried again although nothing was freed: one left the line */
+	uint64_t ticket; /* the last one given */
 };
 
 void swi_rooms_init(struct swi_snode *sn);
@@ -33,7 +38,13 @@ void swi_room_cancel(struct swi_snode *sn, struct swi_room *r); /* idempotent; n
 int swi_rooms_step(struct swi_snode *sn);
 /* What occupies the arena, in words. */
 void swi_room_explain(struct swi_snode *sn, uint64_t bytes, char *text, size_t len);
-/* Bytes that somebody waits for: clients and the core. */
+/* Bytes that somebody waits for: clients and the core; and of them, what the first in line wants. */
 uint64_t swi_room_missing(struct swi_snode *sn);
+uint64_t swi_room_head(struct swi_snode *sn);
+/* A place in the one line of all who wait. */
+uint64_t swi_room_ticket(struct swi_snode *sn);
+/* May the holder of @ticket be served before everybody on the other side of the line: the core's, the clients'? */
+bool swi_room_before_core(struct swi_snode *sn, uint64_t ticket);
+bool swi_room_before_clients(struct swi_snode *sn, uint64_t ticket);
 
 #endif

@@ -18,9 +18,6 @@
 
 #include "demo.h"
 
-#define NODES_MIN  4
-#define NODES_MAX  6
-#define ARENA	   "192M"
 #define IDLE	   "2s"
 #define START_NS   (30 * NS_PER_S)
 
@@ -168,17 +165,18 @@ static uint32_t processes(const char *program, const char *text, pid_t *out, uin
 
 /* ---- start and stop ---- */
 
-static int start_head(struct cluster *c)
+static int start_head(struct cluster *c, const struct demo_opts *o)
 {
-	char dir[PATH_MAX + 16], spill[PATH_MAX + 32], min[32], max[32], *text = NULL;
+	char dir[PATH_MAX + 16], spill[PATH_MAX + 32], min[32], max[32], arena[32], *text = NULL;
 	const char *args[] = {"start",	"--head", dir,	      "--bind=127.0.0.1:0",   "--transport=ofi",
-			      "--device=tcp", "--arena=" ARENA, spill, "--cpus=1", min,
+			      "--device=tcp", arena, spill, "--cpus=1", min,
 			      max,	"--idle-timeout=" IDLE, "--format=json", NULL};
 
 	snprintf(dir, sizeof(dir), "--dir=%s", c->head);
 	snprintf(spill, sizeof(spill), "--spill-dir=%s/spill", c->dir);
-	snprintf(min, sizeof(min), "--min-nodes=%d", NODES_MIN);
-	snprintf(max, sizeof(max), "--max-nodes=%d", NODES_MAX);
+	snprintf(min, sizeof(min), "--min-nodes=%d", (int)o->nodes);
+	snprintf(max, sizeof(max), "--max-nodes=%d", (int)(o->nodes + o->nodes / 2));
+	snprintf(arena, sizeof(arena), "--arena=%llu", (unsigned long long)o->arena_bytes);
 	if (swarm(c, args, &text) < 0)
 		return demo_fail("swarm start --head failed; see above and %s/logs", c->head);
 	free(text);
@@ -203,13 +201,14 @@ int cluster_start(const struct demo_opts *opts, struct cluster **out)
 				 strerror(err));
 	}
 	snprintf(c->head, sizeof(c->head), "%s/head", c->dir);
-	progress_print("demo: a head and %d nodes, up to %d; arenas of " ARENA "; everything lies in %s",
-		       NODES_MIN - 1, NODES_MAX, c->dir);
-	if (start_head(c) < 0)
+	progress_print("demo: a head and %d nodes, up to %d; arenas of %llu MiB; everything lies in %s",
+		       (int)opts->nodes - 1, (int)(opts->nodes + opts->nodes / 2),
+		       (unsigned long long)(opts->arena_bytes >> 20), c->dir);
+	if (start_head(c, opts) < 0)
 		return -1;
-	if (!cluster_wait_size(c, NODES_MIN, START_NS))
+	if (!cluster_wait_size(c, (int)opts->nodes, START_NS))
 		return demo_fail("the cluster has %d nodes instead of %d; see the logs in %s", cluster_size(c),
-				 NODES_MIN, c->dir);
+				 (int)opts->nodes, c->dir);
 	return 0;
 }
 

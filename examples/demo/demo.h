@@ -25,6 +25,9 @@ struct demo_opts {
 	uint64_t seed;
 	const char *dir;  /* where the temporary folder goes */
 	const char *text; /* folders whose files are counted, separated by ':' */
+	uint64_t arena_bytes; /* of each node */
+	uint64_t nodes;	      /* least; half as many more may be started */
+	const char *only;     /* "words" or "sort"; NULL = both */
 	bool json;
 };
 

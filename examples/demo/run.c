@@ -9,7 +9,7 @@
 
 #include "demo.h"
 
-#define TICK_NS	 (100 * NS_PER_MS)
+#define TICK_NS	 (20 * NS_PER_MS) /* what is consumed is deleted at the next: until then it takes room */
 #define STUCK_NS (120 * NS_PER_S) /* nothing done for so long: the demo has failed */
 
 int run_submit(struct demo *d, const char *function, const struct swarm_arg *args, uint32_t arg_count,
@@ -107,7 +107,7 @@ static int maybe_kill(struct demo *d, struct demo_report *r, struct kill_watch *
 			       r->victim, done, total);
 		return 0;
 	}
-	if (done < k->before || demo_now_ns() - k->at_ns < 2 * TICK_NS)
+	if (done < k->before || demo_now_ns() - k->at_ns < 200 * NS_PER_MS)
 		return 0;
 	k->recovered = true;
 	r->recovery_s = (double)(demo_now_ns() - k->at_ns) / 1e9;

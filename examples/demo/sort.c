@@ -18,7 +18,7 @@
 #include "demo.h"
 #include "records.h"
 
-#define PART_BYTES (16ull << 20)
+#define PART_BYTES (16ull << 20) /* at most; and an eighth of an arena, so that a task's arguments and results fit easily */
 #define PARTS_MAX  256u
 /* Records travel in objects of 2 MB: room in one piece for such is found even in an arena that is nearly full. */
 #define RUNS 8u
@@ -35,11 +35,13 @@ struct sorting {
 
 static int sorting_init(struct sorting *s, struct demo *d)
 {
+	const uint64_t eighth = d->opts.arena_bytes / 8, part = eighth < PART_BYTES ? eighth : PART_BYTES;
+
 	memset(s, 0, sizeof(*s));
 	s->d = d;
 	s->seed = d->opts.seed;
 	s->records = d->opts.sort_bytes / RECORD_BYTES;
-	s->parts = (uint32_t)((s->records * RECORD_BYTES + PART_BYTES - 1) / PART_BYTES);
+	s->parts = (uint32_t)((s->records * RECORD_BYTES + part - 1) / part);
 	if (s->parts < 4)
 		s->parts = 4;
 	if (s->parts > PARTS_MAX)

@@ -45,7 +45,7 @@ static void attach(struct sim_node *n)
 struct sim_node *sim_start(struct sim *s, uint32_t number, uint64_t arena_bytes, bool disk)
 {
 	struct sim_node *n = &s->node[number];
-	const struct swi_disk_sim_opts dopts = {.seed = number};
+	const struct swi_disk_sim_opts dopts = {.seed = number, .bytes_per_second = s->disk_rate};
 	struct swi_snode_opts o = {.arena_bytes = arena_bytes, .segment_bytes = MIB(4)};
 	char why[256] = "";
 

@@ -42,6 +42,7 @@ struct sim_node {
 struct sim {
 	struct swi_simnet *net;
 	uint64_t trace; /* digest of everything that happened */
+	uint64_t disk_rate; /* bytes a second of disks made from now on; 0 = fast */
 	struct sim_node node[SIM_NODES];
 };
 
