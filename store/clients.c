@@ -222,6 +222,20 @@ bool swi_clients_ready(struct swi_snode *sn)
 	return false;
 }
 
+uint64_t swi_clients_objects(struct swi_snode *sn)
+{
+	uint64_t n = atomic_load_explicit(&sn->shm->objects, memory_order_relaxed);
+
+	swi_list_for_each(it, &sn->clients.list)
+	{
+		struct swi_client *cl = swi_list_entry(it, struct swi_client, link);
+
+		for (uint32_t i = 0; i < SWI_INTENT_SLOTS; i++)
+			n += atomic_load_explicit(&cl->shm->intent[i].sealed, memory_order_relaxed);
+	}
+	return n;
+}
+
 uint64_t swi_clients_deadline_ns(struct swi_snode *sn)
 {
 	/* A client that takes replies out of a full ring does not say so. */

@@ -75,6 +75,8 @@ int swi_clients_step(struct swi_snode *sn);
 uint64_t swi_clients_deadline_ns(struct swi_snode *sn);
 /* True when a request ring holds something: asked by the host after it announced that it sleeps. */
 bool swi_clients_ready(struct swi_snode *sn);
+/* Objects in memory: what everybody sealed, less what was removed. A client that lies changes this number only. */
+uint64_t swi_clients_objects(struct swi_snode *sn);
 /* Nonsense came from this client: it will be cut off. */
 void swi_client_condemn(struct swi_client *cl, const char *what);
 

@@ -327,27 +327,48 @@ static void finish_kill(struct swi_snode *sn, const struct swi_index_hit *hit)
 		swi_delete(sn, ref);
 }
 
-static void undo_intent(struct swi_client *cl, uint64_t intent)
+/* The object of a seal that did not come to its end: hidden, or counted and announced. */
+static void undo_seal(struct swi_client *cl, const struct swi_intent *in, uint64_t what,
+		      struct swi_object_head *h, uint64_t key)
 {
 	struct swi_snode *sn = cl->sn;
-	struct swi_index_hit hit = {.slot = intent - 1};
-
-	if (!intent || hit.slot >= swi_index_slots(&sn->index))
-		return;
-	hit.word = swi_index_word(&sn->index, hit.slot);
-	const uint64_t offset = swi_slot_offset(hit.word);
+	const uint64_t offset = swi_intent_offset(what);
 	const struct swi_grant *g = grant_of(sn, offset);
+	const uint64_t sealed = atomic_load_explicit(&in->sealed, memory_order_relaxed);
+	struct swi_index_hit hit;
 
-	if (swi_slot_state(hit.word) == SWI_SLOT_DEAD) {
-		finish_kill(sn, &hit);
+	if (!g || g->cl != cl)
+		return;
+	if (swi_index_find_extent(&sn->index, key, SWI_SLOT_CLAIMED, g->gen, offset, &hit))
+		swi_index_unclaim(&sn->index, &hit, key);
+	if (!swi_index_leads_to(&sn->index, key, g->gen, offset)) {
+		atomic_store_explicit(&h->state, SWI_OBJ_ABORTED, memory_order_relaxed);
 		return;
 	}
-	if (swi_slot_state(hit.word) != SWI_SLOT_CLAIMED || !g || g->cl != cl)
-		return; /* sealed in time, or another's claim */
-	const struct swi_object_head *h = swi_object_at(sn, offset, NULL);
-	const struct swarm_oid id = {.w = {h ? h->oid[0] : 0, h ? h->oid[1] : 0}};
+	if (what == swi_intent_seal(offset, sealed)) /* and not counted */
+		atomic_fetch_add_explicit(&sn->shm->objects, 1, memory_order_relaxed);
+	const struct swarm_ref ref = {.id = {.w = {h->oid[0], h->oid[1]}}, .home = h->home};
 
-	swi_index_unclaim(&sn->index, &hit, swi_index_key(id));
+	swi_snode_sealed(sn, ref, h->len); /* and perhaps not announced; twice does no harm */
+}
+
+static void undo_intent(struct swi_client *cl, const struct swi_intent *in)
+{
+	struct swi_snode *sn = cl->sn;
+	const uint64_t what = atomic_load(&in->what);
+	const uint64_t offset = what ? swi_intent_offset(what) : 0;
+	struct swi_object_head *h = what ? swi_object_at(sn, offset, NULL) : NULL;
+	struct swi_index_hit hit;
+
+	atomic_fetch_add_explicit(&sn->shm->objects, atomic_load(&in->sealed), memory_order_relaxed);
+	if (!h)
+		return;
+	const uint64_t key = swi_index_key((struct swarm_oid){.w = {h->oid[0], h->oid[1]}});
+
+	if (!(what & SWI_INTENT_DELETE))
+		undo_seal(cl, in, what, h, key);
+	else if (swi_index_find_extent(&sn->index, key, SWI_SLOT_DEAD, h->gen, offset, &hit))
+		finish_kill(sn, &hit);
 }
 
 void swi_grants_undo(struct swi_client *cl)
@@ -355,7 +376,7 @@ void swi_grants_undo(struct swi_client *cl)
 	while (!swi_list_empty(&cl->rooms))
 		room_free(cl->sn, swi_list_entry(cl->rooms.next, struct client_room, own));
 	for (uint32_t i = 0; i < SWI_INTENT_SLOTS; i++)
-		undo_intent(cl, atomic_load(&cl->shm->intent[i]));
+		undo_intent(cl, &cl->shm->intent[i]);
 	while (!swi_list_empty(&cl->grants)) {
 		struct swi_grant *g = swi_list_first(&cl->grants, struct swi_grant, link);
 

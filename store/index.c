@@ -8,7 +8,7 @@
  *
  * Insert. (1) Look for the key SEALED: -EEXIST. (2) Walk the probe sequence; a full pair's overflow
  * count goes up before the next pair is tried, so that a reader who may need to pass it does.
- * Name the slot in the intent, CAS EMPTY -> CLAIMED, store the key (release). (3) Full fence, then walk
+ * CAS EMPTY -> CLAIMED, store the key (release). (3) Full fence, then walk
  * the sequence again for other slots with the same key. Two inserters each claim, fence, look: at
  * least one sees the other, and it settles the matter:
  *   - the other is SEALED: we lose.
@@ -25,15 +25,16 @@
  *
  * Overflow counts: +1 by the inserter for each pair that it passed, -1 by whoever takes the entry
  * out; at 255 the count stays for ever. A process killed between the two leaves a count too high, which costs a
- * longer walk and nothing else. A slot claimed by a dead process is named by its intent, and its
- * word lies in its grants: the node undoes it with swi_index_unclaim().
+ * longer walk and nothing else. A dead process named the object in an intent before it claimed a
+ * slot for it: the node finds the slot by the word and undoes it with swi_index_unclaim().
  */
-#include <sched.h>
-
 #include "store/index.h"
 
-#define SPINS  256u  /* looks at a claim that has precedence, without giving up the CPU */
-#define YIELDS 2000u /* and with: some milliseconds on a busy machine */
+/*
+ * Looks at a claim that has precedence: some microseconds, the time of the few steps that its owner has left if
+ * it runs. One that does not run is not waited for; alive, it finds its claim gone and begins again.
+ */
+#define LOOKS 100u
 
 uint64_t swi_index_bytes(uint64_t objects_max)
 {
@@ -156,8 +157,7 @@ struct claim {
 };
 
 /* Step (2). 0, or SWARM_EINDEXFULL with every count taken back. */
-static int claim_slot(const struct swi_index *ix, uint64_t key, _Atomic uint64_t *intent,
-		      struct claim *cl)
+static int claim_slot(const struct swi_index *ix, uint64_t key, struct claim *cl)
 {
 	for (uint32_t i = 0; i < SWI_INDEX_PROBE; i++) {
 		const uint64_t pair = pair_at(ix, key, i);
@@ -171,8 +171,6 @@ static int claim_slot(const struct swi_index *ix, uint64_t key, _Atomic uint64_t
 			cl->step = i;
 			cl->j = j;
 			cl->slot = pair * SWI_SLOTS_PER_PAIR + j;
-			if (intent)
-				atomic_store_explicit(intent, cl->slot + 1, memory_order_release);
 			if (!atomic_compare_exchange_strong_explicit(&s[j].word, &w, cl->word,
 								     memory_order_seq_cst,
 								     memory_order_relaxed))
@@ -198,11 +196,8 @@ static enum look judge(struct swi_slot *s, uint64_t w, bool behind, uint32_t *lo
 {
 	if (swi_slot_state(w) == SWI_SLOT_SEALED)
 		return LOOK_LOST;
-	if (!behind && *looks < SPINS + YIELDS) {
-		if ((*looks)++ < SPINS)
-			swi_cpu_relax();
-		else
-			sched_yield();
+	if (!behind && (*looks)++ < LOOKS) {
+		swi_cpu_relax();
 		return LOOK_AGAIN;
 	}
 	if (atomic_compare_exchange_strong_explicit(&s->word, &w, 0, memory_order_seq_cst,
@@ -266,7 +261,7 @@ static int settle(const struct swi_index *ix, uint64_t key, const struct claim *
 }
 
 int swi_index_insert(const struct swi_index *ix, uint64_t key, uint32_t gen, uint64_t offset,
-		     _Atomic uint64_t *intent, uint64_t *out_slot)
+		     uint64_t *out_slot)
 {
 	struct claim cl = {.word = swi_slot_word(SWI_SLOT_CLAIMED, gen, offset)};
 	struct swi_index_hit hit;
@@ -276,7 +271,7 @@ int swi_index_insert(const struct swi_index *ix, uint64_t key, uint32_t gen, uin
 		rc = -EEXIST;
 		if (swi_index_find(ix, key, &hit))
 			break;
-		rc = claim_slot(ix, key, intent, &cl);
+		rc = claim_slot(ix, key, &cl);
 		if (rc)
 			break;
 		rc = settle(ix, key, &cl);
@@ -287,13 +282,8 @@ int swi_index_insert(const struct swi_index *ix, uint64_t key, uint32_t gen, uin
 			overflow_release(ix, key, cl.step);
 		}
 	} while (rc == -EAGAIN);
-	if (intent)
-		atomic_store_explicit(intent, 0, memory_order_release);
-	if (!rc) {
-		atomic_fetch_add_explicit(&ix->head->objects, 1, memory_order_relaxed);
-		if (out_slot)
-			*out_slot = cl.slot;
-	}
+	if (!rc && out_slot)
+		*out_slot = cl.slot;
 	return rc;
 }
 
@@ -354,6 +344,23 @@ static bool scan(const struct swi_index *ix, uint64_t key, enum swi_slot_state s
 		}
 		if (!passed_over(ix, pair))
 			return false;
+	}
+	return false;
+}
+
+bool swi_index_find_extent(const struct swi_index *ix, uint64_t key, enum swi_slot_state st,
+			   uint32_t gen, uint64_t offset, struct swi_index_hit *out)
+{
+	const uint64_t word = swi_slot_word(st, gen, offset);
+
+	for (uint32_t i = 0; i < SWI_INDEX_PROBE * SWI_SLOTS_PER_PAIR; i++) {
+		const uint64_t slot = pair_at(ix, key, i / SWI_SLOTS_PER_PAIR) * SWI_SLOTS_PER_PAIR +
+				      i % SWI_SLOTS_PER_PAIR;
+
+		if (swi_index_word(ix, slot) != word)
+			continue;
+		*out = (struct swi_index_hit){.slot = slot, .word = word};
+		return true;
 	}
 	return false;
 }

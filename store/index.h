@@ -70,11 +70,11 @@ static inline bool swi_index_still(const struct swi_index *ix, const struct swi_
 	return atomic_load_explicit(&ix->slots[hit->slot].word, memory_order_seq_cst) == hit->word;
 }
 /*
- * Publishes (@gen, @offset) under @key. @intent (NULL for the node core) names the slot while it is
- * CLAIMED and is 0 again on return. 0, -EEXIST, SWARM_EINDEXFULL. *out_slot (may be NULL): where.
+ * Publishes (@gen, @offset) under @key. A client names the object in an intent before. 0, -EEXIST,
+ * SWARM_EINDEXFULL. *out_slot (may be NULL): where.
  */
 int swi_index_insert(const struct swi_index *ix, uint64_t key, uint32_t gen, uint64_t offset,
-		     _Atomic uint64_t *intent, uint64_t *out_slot);
+		     uint64_t *out_slot);
 /* SEALED -> DEAD: nobody finds it any more; the node core removes it. False: it changed meanwhile. */
 bool swi_index_kill(const struct swi_index *ix, const struct swi_index_hit *hit);
 
@@ -85,6 +85,9 @@ bool swi_index_remove(const struct swi_index *ix, const struct swi_index_hit *hi
 bool swi_index_find_dead(const struct swi_index *ix, uint64_t key, struct swi_index_hit *out);
 /* Does a SEALED or DEAD slot with @key lead to this very extent? */
 bool swi_index_leads_to(const struct swi_index *ix, uint64_t key, uint32_t gen, uint64_t offset);
+/* The slot in state @st that leads to this very extent, whatever its key says: it may not be stored yet. */
+bool swi_index_find_extent(const struct swi_index *ix, uint64_t key, enum swi_slot_state st,
+			   uint32_t gen, uint64_t offset, struct swi_index_hit *out);
 /* CLAIMED by a process that is dead -> EMPTY. @key: of the object it was claimed for. */
 bool swi_index_unclaim(const struct swi_index *ix, const struct swi_index_hit *hit, uint64_t key);
 /* The word of a slot; every field of it is foreign. */

@@ -54,7 +54,11 @@ bool swi_spilled_here(struct swi_snode *sn, struct swarm_oid id, uint64_t *out_l
 
 int swi_local_publish(struct swi_snode *sn, struct swarm_oid id, uint32_t gen, uint64_t offset)
 {
-	return swi_index_insert(&sn->index, swi_index_key(id), gen, offset, NULL, NULL);
+	const int rc = swi_index_insert(&sn->index, swi_index_key(id), gen, offset, NULL);
+
+	if (!rc)
+		atomic_fetch_add_explicit(&sn->shm->objects, 1, memory_order_relaxed);
+	return rc;
 }
 
 void swi_local_set_flags(const struct swi_local *lo, uint32_t set, uint32_t clear)

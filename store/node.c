@@ -367,7 +367,7 @@ void swi_snode_stats(struct swi_snode *sn, struct swi_snode_stats *out)
 	s.arena_bytes = sn->arena_bytes;
 	s.arena_used = sn->extents.used;
 	s.arena_largest_free = swi_extents_largest(&sn->extents);
-	s.objects = atomic_load(&sn->shm->objects);
+	s.objects = swi_clients_objects(sn);
 	s.holds = sn->holds.count;
 	s.peers = sn->peers.count;
 	s.clients = sn->clients.count;

@@ -3,8 +3,8 @@
  * object.c - get and put in shared memory. See object.h; the index protocol stands in index.c.
  *
  * What a process killed between two steps leaves, and who undoes it: a pin (vanishes with its table), an
- * object without a slot (the walk of its grant), a CLAIMED or DEAD slot (named by the intent, which
- * is stored before the slot changes and cleared after).
+ * object without a slot (the walk of its grant), a CLAIMED or DEAD slot (the intent names the object; it is
+ * stored before the slot changes, and cleared when nothing is left to be undone).
  */
 #include "store/lc.h"
 
@@ -282,20 +282,32 @@ int swi_lc_create_object(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, 
 
 /* ---- seal, abort ---- */
 
-static _Atomic uint64_t *take_intent(struct swi_lc *lc)
+/* Of this process's intents one that no other thread uses, saying that @offset is about to be sealed or deleted. */
+static struct swi_intent *take_intent(struct swi_lc *lc, uint64_t offset, bool is_delete)
 {
 	if (SWI_UNLIKELY(!intent_hint))
-		intent_hint = 1 + atomic_fetch_add(&intent_threads, 1) % (SWI_INTENT_SLOTS / 8) * 8;
+		intent_hint = 1 + atomic_fetch_add(&intent_threads, 1) % (SWI_INTENT_SLOTS / 4) * 4;
 	for (uint32_t i = intent_hint - 1;; i = (i + 1) % SWI_INTENT_SLOTS) {
+		struct swi_intent *in = &lc->shm->intent[i];
 		uint64_t none = 0;
 
-		if (atomic_load_explicit(&lc->shm->intent[i], memory_order_relaxed) == 0 &&
-		    atomic_compare_exchange_strong(&lc->shm->intent[i], &none, UINT64_MAX)) {
+		/* Its last owner's count was stored before it let go (release). */
+		if (atomic_load_explicit(&in->what, memory_order_acquire) == 0 &&
+		    atomic_compare_exchange_strong(
+			&in->what, &none,
+			is_delete ? swi_intent_delete(offset)
+				  : swi_intent_seal(offset, atomic_load_explicit(
+								&in->sealed, memory_order_relaxed)))) {
 			intent_hint = i + 1;
-			return &lc->shm->intent[i];
+			return in;
 		}
 		swi_cpu_relax(); /* more than 64 threads of this process in a seal at once */
 	}
+}
+
+static void drop_intent(struct swi_intent *in)
+{
+	atomic_store_explicit(&in->what, 0, memory_order_release);
 }
 
 static void announce(struct swi_lc *lc, struct swarm_ref ref, uint64_t len)
@@ -317,15 +329,22 @@ int swi_lc_seal(struct swi_lc *lc, struct swarm_buf *buf)
 
 	if (!c)
 		return -EINVAL;
+	struct swi_intent *in = take_intent(lc, buf->priv[1], false);
+
 	atomic_store_explicit(&h->state, SWI_OBJ_SEALED, memory_order_release);
-	rc = swi_index_insert(&lc->index, swi_index_key(buf->ref.id), c->gen, buf->priv[1],
-			      take_intent(lc), NULL);
+	rc = swi_index_insert(&lc->index, swi_index_key(buf->ref.id), c->gen, buf->priv[1], NULL);
 	if (rc)
 		atomic_store_explicit(&h->state, SWI_OBJ_ABORTED, memory_order_relaxed);
+	else
+		atomic_store_explicit(&in->sealed,
+				      atomic_load_explicit(&in->sealed, memory_order_relaxed) + 1,
+				      memory_order_relaxed);
 	/* Sealed first, waiters read after (seq_cst). Partner: swi_want(), which raises it and then looks. */
-	else if (atomic_load(&index->waiters) ||
-		 (!buf->ref.home && atomic_load_explicit(&index->clustered, memory_order_relaxed)))
+	if (!rc &&
+	    (atomic_load(&index->waiters) ||
+	     (!buf->ref.home && atomic_load_explicit(&index->clustered, memory_order_relaxed))))
 		announce(lc, buf->ref, buf->len);
+	drop_intent(in); /* only now: a node that was not told of the object tells those who wait for it */
 	swi_chunk_put(lc, c);
 	memset(buf, 0, sizeof(*buf));
 	return rc;
@@ -348,7 +367,7 @@ int swi_lc_delete(struct swi_lc *lc, struct swarm_ref ref)
 	struct swi_index_hit hit;
 	uint8_t buf[32];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
-	_Atomic uint64_t *intent = take_intent(lc);
+	struct swi_intent *in = NULL;
 
 	/*
 	 * It vanishes here at once, unless tasks may still need it (keeps). Should we die before the node is told, the intent leads it to the slot.
@@ -359,13 +378,14 @@ int swi_lc_delete(struct swi_lc *lc, struct swarm_ref ref)
 		const uint64_t offset = swi_slot_offset(hit.word);
 		const struct swi_object_head *h = head_at(lc, offset);
 
-		atomic_store(intent, hit.slot + 1);
+		in = take_intent(lc, offset, true);
 		if (h && is_object(lc, h, ref.id, swi_slot_gen(hit.word), offset))
 			swi_index_kill(&lc->index, &hit);
 	}
 	swi_wr_ref(&w, ref);
 	const int rc = swi_lc_post(lc, SWI_L_DELETE, buf, w.len, NULL);
 
-	atomic_store_explicit(intent, 0, memory_order_release);
+	if (in)
+		drop_intent(in);
 	return rc;
 }

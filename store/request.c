@@ -371,7 +371,7 @@ static int do_list(struct swi_client *cl, const struct swi_msg *msg)
 		next = 0;
 	swi_wr_u32(&hw, 0);
 	swi_wr_u64(&hw, next);
-	swi_wr_u64(&hw, atomic_load(&sn->shm->objects) + lw.only_spilled);
+	swi_wr_u64(&hw, swi_clients_objects(sn) + lw.only_spilled);
 	swi_wr_u32(&hw, lw.n);
 	uint8_t *all = malloc(hw.len + w.len);
 

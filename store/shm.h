@@ -99,7 +99,7 @@ struct swi_shm_head { /* start of the index memfd; one page */
 	alignas(64) _Atomic uint32_t waiters; /* > 0: somebody waits for an object: announce seals */
 	_Atomic uint32_t sleeping;  /* 1: the node core sleeps: ring the doorbell after a push */
 	_Atomic uint32_t tick;	    /* coarse time, 100 ms, for recency */
-	alignas(64) _Atomic uint64_t objects; /* statistics: sealed minus removed */
+	alignas(64) _Atomic uint64_t objects; /* the node core alone: its own and those of clients that left, minus removed */
 };
 static_assert(sizeof(struct swi_shm_head) <= SWI_PAGE, "one page");
 
@@ -110,6 +110,31 @@ static_assert(sizeof(struct swi_shm_head) <= SWI_PAGE, "one page");
 #define SWI_RING_REQ	 (512u << 10)
 #define SWI_RING_RSP	 (512u << 10)
 
+/*
+ * What a thread is about to change in the index, so that the node can end it should the process die (grant.c).
+ * what = delete:1 | low bits of .sealed:23 | granule + 1 of the object:40; 0 = nothing. (granule, generation)
+ * names one object for ever, so the node finds the slot by itself, claimed or sealed or neither.
+ */
+struct swi_intent {
+	_Atomic uint64_t what;
+	_Atomic uint64_t sealed; /* objects ever sealed under it; one thread owns it while what != 0 */
+};
+#define SWI_INTENT_DELETE (1ull << 63)
+#define SWI_INTENT_COUNT  0x7fffffull
+
+static inline uint64_t swi_intent_seal(uint64_t offset, uint64_t sealed)
+{
+	return (sealed & SWI_INTENT_COUNT) << 40 | (offset / SWI_GRANULE + 1);
+}
+static inline uint64_t swi_intent_delete(uint64_t offset)
+{
+	return SWI_INTENT_DELETE | (offset / SWI_GRANULE + 1);
+}
+static inline uint64_t swi_intent_offset(uint64_t what)
+{
+	return ((what & 0xffffffffffull) - 1) * SWI_GRANULE;
+}
+
 /* pin[i] = granule + 1 of a pinned extent, 0 = free. One thread owns a slot at a time. */
 struct swi_client_shm {
 	uint32_t magic, version;
@@ -118,8 +143,7 @@ struct swi_client_shm {
 	alignas(64) _Atomic uint32_t wake; /* futex word: the node adds 1 after a response */
 	_Atomic uint32_t sleeping;	   /* threads of the client in futex wait */
 	alignas(64) _Atomic uint32_t pin_high; /* slots below this were ever used */
-	/* intent[i] = slot index + 1 that a thread is claiming or sealing; see object.c */
-	alignas(64) _Atomic uint64_t intent[SWI_INTENT_SLOTS];
+	alignas(64) struct swi_intent intent[SWI_INTENT_SLOTS];
 	alignas(64) _Atomic uint64_t pin[SWI_PIN_SLOTS];
 	/* then: request ring (client produces), response ring (node produces) */
 };

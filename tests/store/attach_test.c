@@ -258,7 +258,7 @@ static int hostile_memory(const char *dir)
 	for (uint32_t i = 0; i < SWI_PIN_SLOTS; i++)
 		atomic_store(&lc->shm->pin[i], swi_splitmix64(&seed));
 	for (uint32_t i = 0; i < SWI_INTENT_SLOTS; i++)
-		atomic_store(&lc->shm->intent[i], swi_splitmix64(&seed) >> (i % 64));
+		atomic_store(&lc->shm->intent[i].what, swi_splitmix64(&seed) >> (i % 64));
 	for (uint32_t i = 0; i < 64; i++) { /* slots that lead nowhere, in every state */
 		struct swi_slot *s = &lc->index.slots[swi_splitmix64(&seed) % swi_index_slots(&lc->index)];
 

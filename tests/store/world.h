@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * world.h - an embedded store whose node can be stopped between two steps and then looked at from inside.
+ *
+ * While it is stopped the test's thread owns the node core. world_check() then compares every record with
+ * every other: extents, grants, objects, index, counts, pins, holds, descriptors, mappings.
+ */
+#ifndef SWARM_TEST_WORLD_H
+#define SWARM_TEST_WORLD_H
+
+#include "store/host_internal.h"
+#include "store/snode_internal.h"
+#include "tests/store/store_test.h"
+
+struct world {
+	struct swarm_store *st;
+	char dir[64];
+	uint32_t fds, maps; /* as they were with no other client */
+	_Atomic uint32_t gone;    /* clients whose end the node has dealt with */
+	_Atomic uint64_t gone_ns; /* when the last one was */
+};
+
+void world_open(struct world *w, uint64_t arena_bytes, uint64_t objects_max);
+void world_close(struct world *w);
+void world_stop(struct world *w);
+void world_go(struct world *w);
+/* Waits until no process but this one is attached and nothing of it is left in this one; running. */
+void world_alone(struct world *w);
+/* Stopped: steps the node until nothing is on its way out any more. */
+void world_settle(struct world *w);
+/* Stopped, settled, only this process attached: every invariant, or the test fails naming @when. */
+void world_check(struct world *w, const char *when);
+
+static inline uint64_t seed_of(struct swarm_oid id, uint64_t len)
+{
+	return id.w[1] + len;
+}
+
+#endif
