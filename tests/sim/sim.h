@@ -187,6 +187,8 @@ struct sim_outcome {
 	uint64_t crashes, restarts, cuts, drains, worker_deaths;
 };
 
+/* left.c: true, and what, when the node has more than it may have after all was deleted. */
+bool sim_left(const struct sim_node *n, char *why, size_t why_len);
 void sim_run(const struct sim_opts *o, struct sim_outcome *out);
 void sim_trace(struct sim *s, const char *fmt, ...) SWI_PRINTF(2, 3);
 void sim_fail(struct sim *s, const char *fmt, ...) SWI_PRINTF(2, 3);

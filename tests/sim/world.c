@@ -14,6 +14,7 @@
 #define DISK_BYTES   MIB(64)
 #define TIME_LIMIT   (300 * NS_PER_S)
 #define QUIET_LIMIT  (60 * NS_PER_S) /* after the driver is done, until everything is back */
+#define LOOK_NS      (20 * NS_PER_MS)
 #define ROUNDS_MAX   200000u	     /* steps without time moving: more is a loop */
 
 uint64_t sim_now(const struct sim *s)
@@ -428,9 +429,12 @@ static bool quiet(struct sim *s, char *why, size_t why_len)
 			 swi_runner_idle(swi_node_runner(n->node)) ? "" : "runner busy, ",
 			 (unsigned long long)st.pins, (unsigned long long)st.holds,
 			 (unsigned long long)st.objects, swi_node_joined(n->node));
-		/* The module may stay wherever it was used, and so may what children of lost parents made. */
 		if (!swi_runner_idle(swi_node_runner(n->node)) || st.pins || st.holds ||
 		    !swi_node_joined(n->node))
+			return false;
+		const int at = snprintf(why, why_len, "n%u (number %u) still has ", i, n->node->number);
+
+		if (sim_left(n, why + at, why_len - (size_t)at))
 			return false;
 	}
 	return true;
@@ -476,7 +480,7 @@ static void teardown(struct sim *s)
 void sim_run(const struct sim_opts *o, struct sim_outcome *out)
 {
 	struct sim *s = calloc(1, sizeof(*s));
-	uint64_t done_ns = 0;
+	uint64_t done_ns = 0, look_ns = 0;
 	char why[256] = "";
 
 	SWI_BUG_ON(!s);
@@ -485,8 +489,11 @@ void sim_run(const struct sim_opts *o, struct sim_outcome *out)
 		instant(s);
 		if (s->load.done && !done_ns)
 			done_ns = sim_now(s);
-		if (done_ns && quiet(s, why, sizeof(why)))
-			break;
+		if (done_ns && sim_now(s) >= look_ns) {
+			if (quiet(s, why, sizeof(why)))
+				break;
+			look_ns = sim_now(s) + LOOK_NS;
+		}
 		if (done_ns && sim_now(s) - done_ns > QUIET_LIMIT)
 			sim_fail(s, "never quiet: %s", why);
 		if (sim_now(s) > TIME_LIMIT)

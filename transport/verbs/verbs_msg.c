@@ -138,11 +138,10 @@ void swi_verbs_recv_done(struct swi_be_ep *ep, uint32_t slot, const struct ibv_w
 	}
 	if (ep->state == EP_ACCEPTING || ep->state == EP_CONNECTING) {
 		/*
-		 * The first message overtook the last step of the handshake. The kernel is told, or
-		 * else a close right now would send a rejection, once, where a disconnect is
-		 * repeated until it is answered. It may know by now; then it says so, and that is all.
+		 * The first message overtook the last step of the handshake. rdma_notify() is made
+		 * for this, but a close right after it leaves the kernel (6.1) with a reply that it
+		 * repeats for a minute, and us in rdma_destroy_id() for as long.
 		 */
-		(void)rdma_notify(ep->id, IBV_EVENT_COMM_EST);
 		swi_verbs_ep_up(ep);
 	}
 	if (ep->state == EP_UP)
