@@ -5,6 +5,7 @@
  * a peer was decoded by smsg.c. See directory.h.
  */
 #include "store/announce.h"
+#include "store/direct.h"
 #include "store/directory.h"
 #include "store/drain.h"
 #include "store/serve.h"
@@ -41,6 +42,8 @@ static int on_located(struct swi_snode *sn, struct swi_rec *rec, struct swi_rd *
 		swi_rec_touch(sn, rec); /* peers that wait here learn of it */
 		return 0;
 	}
+	if (m.state == SWI_DIR_AVAILABLE)
+		swi_direct_learn_place(sn, rec->id, rec->rq.peer->epoch, &m);
 	swi_req_end(sn, &rec->rq);
 	if (m.state == SWI_DIR_FAILED)
 		swi_rec_fire(sn, rec, m.status, m.text, NULL);
@@ -108,10 +111,24 @@ void swi_rec_ask(struct swi_snode *sn, struct swi_rec *rec)
 	rec->rq.cb = on_answer;
 	m.req = swi_req_begin(sn, &rec->rq, p);
 	swi_smsg_put_locate(&w, &m);
+	sn->stats.get_messages += rec->want_bytes;
 	(void)swi_peer_send(sn, p, SWI_S_LOCATE, buf, w.len);
 }
 
 /* ---- homes: answering ---- */
+
+/* Where our own copy lies, for a get that follows. */
+static void put_place(struct swi_snode *sn, struct swarm_oid id, struct swi_smsg_located *m)
+{
+	struct swi_local lo;
+
+	if (!swi_local_find(sn, id, &lo))
+		return;
+	m->place = SWI_PLACE_KNOWN | (lo.flags & SWI_OBJ_F_DIGEST ? SWI_PLACE_DIGEST : 0);
+	m->offset = lo.offset;
+	m->gen = lo.gen;
+	m->digest = lo.digest;
+}
 
 void swi_remote_tell(struct swi_snode *sn, struct swi_rec *rec, struct swi_remote *r, int status,
 		     const char *text, const struct swi_copies *copies)
@@ -124,6 +141,8 @@ void swi_remote_tell(struct swi_snode *sn, struct swi_rec *rec, struct swi_remot
 	m.status = status;
 	if (copies)
 		m.copies = *copies;
+	if (copies && copies->count && copies->node[0] == sn->node && !copies->spilled[0])
+		put_place(sn, rec->id, &m);
 	snprintf(m.text, sizeof(m.text), "%s", text);
 	r->told = (uint8_t)(rec->state + 1);
 	swi_smsg_put_located(&w, &m);
@@ -183,8 +202,12 @@ static void row_to_home(struct swi_snode *sn, const struct swi_smsg_copy *row)
 	const uint32_t home = swi_dir_home(sn, row->ref, &code);
 	struct swi_peer *p = home ? swi_peer_find(sn, home) : NULL;
 
+	/* A name may soon be another object's: its rows do not wait. */
+	const bool lazy = row->ref.home && row->node == sn->node && !row->reason &&
+			  !(row->flags & (SWI_COPY_PRIMARY | SWI_COPY_AGAIN));
+
 	if (p && row->node)
-		swi_peer_say_copy(sn, p, row);
+		swi_peer_say_copy(sn, p, row, lazy);
 }
 
 void swi_dir_have(struct swi_snode *sn, struct swarm_ref ref, uint64_t len, uint8_t flags)

@@ -99,7 +99,7 @@ static uint64_t leave(struct swi_snode *sn, const struct swi_local *victim, uint
 		if (!out[i])
 			continue;
 		if ((rc || swi_pinset_has(&sn->holds.pins, v->offset)) &&
-		    !swi_local_publish(sn, v->ref.id, v->gen, v->offset))
+		    !swi_local_publish(sn, v->ref.id, v->gen, v->offset, v->bytes))
 			continue; /* back: a get of that moment asked us and is answered after this */
 		swi_retire(sn, v->offset, v->bytes);
 		bytes += v->bytes;
@@ -253,7 +253,7 @@ void swi_evict_fini(struct swi_snode *sn)
 static uint64_t wanted(struct swi_snode *sn)
 {
 	struct swi_pressure p = {.used = sn->extents.used,
-				 .going = sn->evict.spilling_bytes,
+				 .going = sn->evict.spilling_bytes + swi_quarantine_bytes(&sn->quarantine),
 				 .missing = swi_room_missing(sn),
 				 .head = swi_room_head(sn),
 				 .running = sn->evict.running};

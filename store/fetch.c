@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fetch.c - the transfer of one object into this arena; see fetch.h. Who waits for it: want.c. */
+#include "transport/base/xxh.h"
+
+#include "store/direct.h"
 #include "store/evict.h"
 #include "store/fetch_impl.h"
 #include "store/snode_internal.h"
@@ -8,6 +11,7 @@
 #define ATTEMPTS_MAX 22u
 #define PAUSE_NS     NS_PER_MS /* doubled with every attempt, up to ... */
 #define PAUSE_MAX_NS (256 * NS_PER_MS)
+#define CHECK_AT_ONCE KIB(64) /* longer payloads are digested in portions */
 
 static void fetch_start(struct swi_fetch *f);
 static void fetch_next_holder(struct swi_fetch *f);
@@ -40,6 +44,7 @@ void swi_fetch_free(struct swi_fetch *f)
 	swi_req_end(sn, &f->rq);
 	swi_digest_cancel(&f->digest);
 	swi_timer_stop(&sn->timers, &f->pause);
+	swi_direct_drop(f);
 	give_lease_back(f);
 	give_room_back(f);
 	HASH_DELETE(hh, sn->fetches.by_id, f);
@@ -85,8 +90,8 @@ void swi_fetch_unwanted(struct swi_fetch *f)
 	if (!swi_list_empty(&f->wants))
 		return;
 	/* What the card or the disk writes to stays until they are done; then it is published. */
-	if (f->phase != SWI_FETCH_READ && f->phase != SWI_FETCH_RESTORE &&
-	    f->phase != SWI_FETCH_VERIFY)
+	if (f->phase != SWI_FETCH_READ && f->phase != SWI_FETCH_BUCKET &&
+	    f->phase != SWI_FETCH_RESTORE && f->phase != SWI_FETCH_VERIFY)
 		swi_fetch_free(f);
 }
 
@@ -150,15 +155,22 @@ static void fetch_publish(struct swi_fetch *f)
 	uint64_t offset = f->offset;
 	int rc = -EEXIST;
 
+	/*
+	 * Until here the header names another extent (another epoch, or a record's crc): a READ by an old
+	 * locator that led to this place is not deceived by what is still landing.
+	 */
 	h->gen = swi_snode_gen(sn);
+	h->epoch = sn->epoch;
+	h->crc = 0;
 	atomic_store_explicit(&h->touch, (uint16_t)atomic_load(&sn->shm->tick),
 			      memory_order_relaxed);
 	atomic_store_explicit(&h->state, SWI_OBJ_SEALED, memory_order_release);
 	if (!f->restoring)
-		h->flags = (h->flags & SWI_OBJ_F_NAMED) | SWI_OBJ_F_SECONDARY | SWI_OBJ_F_DIGEST;
+		h->flags = (h->flags & SWI_OBJ_F_NAMED) | SWI_OBJ_F_SECONDARY |
+			   (f->checked ? SWI_OBJ_F_DIGEST : 0);
 	swi_hold_add(sn, offset);
 	if (!passing)
-		rc = swi_local_publish(sn, f->id, h->gen, offset);
+		rc = swi_local_publish(sn, f->id, h->gen, offset, f->bytes);
 	if (rc == -EEXIST && !passing && swi_local_find(sn, f->id, &there)) {
 		swi_hold_drop(sn, offset); /* sealed here meanwhile: theirs stands */
 		swi_hold_add(sn, there.offset);
@@ -186,20 +198,65 @@ static bool header_fits(const struct swi_fetch *f)
 	       atomic_load_explicit(&h->state, memory_order_relaxed) == SWI_OBJ_SEALED;
 }
 
-static void verified(struct swi_digest *d, uint64_t digest)
+/* The object is whole. Where it lies is remembered, and how it came is counted. */
+static void arrived(struct swi_fetch *f)
 {
-	struct swi_fetch *f = d->owner;
 	struct swi_snode *sn = f->sn;
 
-	if (digest != f->lease.digest) {
-		holder_failed(f, SWARM_ECORRUPT, "the bytes do not match their digest");
-		return;
-	}
 	sn->stats.fetches++;
 	sn->stats.fetch_bytes += f->len;
-	atomic_store_explicit(&((struct swi_object_head *)(void *)(sn->arena + f->offset))->digest,
-			      digest, memory_order_relaxed);
+	sn->stats.warm_gets += f->direct == SWI_DIRECT_WARM;
+	sn->stats.cold_gets += f->direct == SWI_DIRECT_COLD;
+	sn->stats.message_gets += f->direct == SWI_DIRECT_NONE;
+	if (f->direct == SWI_DIRECT_NONE)
+		swi_direct_learn(sn, f->id, f->holder_epoch, &f->lease);
+	else
+		swi_locator_put(&sn->locators, &f->loc);
+	if (f->direct == SWI_DIRECT_COLD) {
+		struct swi_peer *p = swi_peer_by_epoch(sn, f->holder_epoch);
+
+		if (p)
+			p->cold_misses = 0;
+	}
 	fetch_publish(f);
+}
+
+static void check_digest(struct swi_fetch *f, uint64_t digest)
+{
+	struct swi_snode *sn = f->sn;
+
+	if (digest == f->lease.digest) {
+		f->checked = true;
+		atomic_store_explicit(
+		    &((struct swi_object_head *)(void *)(sn->arena + f->offset))->digest, digest,
+		    memory_order_relaxed);
+		arrived(f);
+	} else if (f->direct) { /* perhaps it was just being written beside its flag: the owner knows */
+		swi_direct_failed(f);
+	} else {
+		holder_failed(f, SWARM_ECORRUPT, "the bytes do not match their digest");
+	}
+}
+
+static void verified(struct swi_digest *d, uint64_t digest)
+{
+	check_digest(d->owner, digest);
+}
+
+void swi_fetch_verify(struct swi_fetch *f, uint64_t digest, bool check)
+{
+	const void *payload = f->sn->arena + f->offset + sizeof(struct swi_object_head);
+
+	f->phase = SWI_FETCH_VERIFY;
+	f->lease.digest = digest;
+	f->digest.cb = verified;
+	f->digest.owner = f;
+	if (!check)
+		arrived(f);
+	else if (f->len <= CHECK_AT_ONCE)
+		check_digest(f, XXH3_64bits(payload, f->len));
+	else
+		swi_digest_begin(f->sn, &f->digest, payload, f->len);
 }
 
 static void read_done(struct swi_read *rd, int status)
@@ -217,11 +274,7 @@ static void read_done(struct swi_read *rd, int status)
 		holder_failed(f, SWARM_ECORRUPT, "its header is not what was leased");
 		return;
 	}
-	f->phase = SWI_FETCH_VERIFY;
-	f->digest.cb = verified;
-	f->digest.owner = f;
-	swi_digest_begin(sn, &f->digest, sn->arena + f->offset + sizeof(struct swi_object_head),
-			 f->len);
+	swi_fetch_verify(f, f->lease.digest, !sn->opts.no_verify);
 }
 
 static void fetch_read(struct swi_fetch *f)
@@ -247,6 +300,7 @@ static void fetch_read(struct swi_fetch *f)
 	sn->fetches.in_flight++;
 	rc = swi_conn_read(p->chosen->conn, f->lease.region, f->lease.offset,
 			   sn->arena + f->offset, need, &f->rd);
+	sn->stats.get_reads += !rc;
 	if (rc) {
 		sn->fetches.in_flight--;
 		f->phase = SWI_FETCH_LEASE;
@@ -296,6 +350,7 @@ static void fetch_lease(struct swi_fetch *f, struct swi_peer *p)
 	f->rq.owner = f;
 	m.req = swi_req_begin(f->sn, &f->rq, p);
 	swi_smsg_put_lease(&w, &m);
+	f->sn->stats.get_messages++;
 	(void)swi_peer_send(f->sn, p, SWI_S_LEASE, buf, w.len);
 }
 
@@ -326,7 +381,8 @@ static void fetch_next_holder(struct swi_fetch *f)
 			if (!usable(f, i, spilled) || pick--)
 				continue;
 			f->tried[i] = true;
-			fetch_lease(f, swi_peer_find(f->sn, f->copies.node[i]));
+			if (spilled || !swi_direct_holder(f, swi_peer_find(f->sn, f->copies.node[i])))
+				fetch_lease(f, swi_peer_find(f->sn, f->copies.node[i]));
 			return;
 		}
 	}
@@ -352,13 +408,15 @@ static void room_given(struct swi_room *r, int status)
 	f->have_room = true;
 	if (f->restoring)
 		restore_begin(f);
+	else if (f->direct)
+		swi_direct_read(f);
 	else if (f->leased)
 		fetch_read(f);
 	else
 		fetch_next_holder(f);
 }
 
-static void fetch_room(struct swi_fetch *f)
+void swi_fetch_room(struct swi_fetch *f)
 {
 	int rc;
 
@@ -451,7 +509,31 @@ static void located(struct swi_watch *w, int status, const char *text,
 		/* The home believes that we have it. */
 		swi_dir_have_not(sn, f->ref, sn->node, -ENOENT);
 	}
-	fetch_room(f);
+	swi_fetch_room(f);
+}
+
+static void fetch_locate(struct swi_fetch *f)
+{
+	f->phase = SWI_FETCH_LOCATE;
+	f->watch = (struct swi_watch){
+	    .ref = f->ref, .deadline_ns = UINT64_MAX, .cb = located, .owner = f};
+	swi_watch_bytes(f->sn, &f->watch);
+}
+
+void swi_fetch_go_on(struct swi_fetch *f)
+{
+	struct swi_peer *p = swi_peer_by_epoch(f->sn, f->holder_epoch);
+
+	if (swi_list_empty(&f->wants)) {
+		swi_fetch_free(f);
+	} else if (!f->copies.count) {
+		give_room_back(f);
+		fetch_locate(f);
+	} else if (p) {
+		fetch_lease(f, p);
+	} else {
+		fetch_next_holder(f);
+	}
 }
 
 static void fetch_start(struct swi_fetch *f)
@@ -465,13 +547,12 @@ static void fetch_start(struct swi_fetch *f)
 	}
 	if (!f->no_restore && swi_spilled_here(sn, f->id, &f->len)) {
 		f->restoring = true;
-		fetch_room(f);
+		swi_fetch_room(f);
 		return;
 	}
-	f->phase = SWI_FETCH_LOCATE;
-	f->watch = (struct swi_watch){
-	    .ref = f->ref, .deadline_ns = UINT64_MAX, .cb = located, .owner = f};
-	swi_watch_bytes(sn, &f->watch);
+	f->copies.count = 0;
+	if (!swi_direct_begin(f))
+		fetch_locate(f);
 }
 
 bool swi_fetch_leased(struct swi_snode *sn, struct swarm_oid id, struct swi_peer *peer,
@@ -490,7 +571,7 @@ bool swi_fetch_leased(struct swi_snode *sn, struct swarm_oid id, struct swi_peer
 	f->leased = true;
 	f->holder = peer->node;
 	f->holder_epoch = peer->epoch;
-	fetch_room(f);
+	swi_fetch_room(f);
 	return true;
 }
 

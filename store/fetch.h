@@ -13,9 +13,11 @@
 
 #include "store/digest.h"
 #include "store/directory.h"
+#include "store/locator.h"
 #include "store/room.h"
 
 enum swi_fetch_phase {
+	SWI_FETCH_BUCKET, /* READ of the owner's index in flight */
 	SWI_FETCH_LOCATE, /* waits for the home to say who has it */
 	SWI_FETCH_ROOM,	  /* waits for arena memory */
 	SWI_FETCH_LEASE,  /* waits for the holder to promise that it stays */
@@ -24,6 +26,8 @@ enum swi_fetch_phase {
 	SWI_FETCH_RESTORE, /* disk read in flight */
 	SWI_FETCH_PAUSE,  /* a try failed; the next one begins soon */
 };
+
+enum swi_direct { SWI_DIRECT_NONE, SWI_DIRECT_WARM, SWI_DIRECT_COLD };
 
 struct swi_fetch {
 	struct swarm_oid id;
@@ -39,7 +43,18 @@ struct swi_fetch {
 	uint64_t holder_epoch;
 	struct swi_room room;
 	bool have_room, restoring, no_restore, leased;
+	bool checked; /* the payload matched its digest */
 	uint64_t len, bytes, offset;
+	/* direct.c */
+	enum swi_direct direct;
+	bool direct_off; /* one failed: by messages from now on */
+	bool asked_home; /* the home's index was READ */
+	bool have_bucket;
+	uint64_t bucket;       /* where in our arena its pair lands */
+	uint64_t direct_bytes; /* of the READ of the object */
+	struct swi_locator loc;
+	struct swi_link *link; /* of the READ in flight */
+	uint8_t link_phase;
 	struct swi_req rq;
 	struct swi_smsg_leased lease;
 	struct swi_read rd;

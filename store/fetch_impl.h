@@ -16,6 +16,13 @@ struct swi_wnode { /* the private half of a want */
 void swi_fetch_join(struct swi_snode *sn, struct swi_want *w, struct swi_wnode *n);
 void swi_fetch_unwanted(struct swi_fetch *f); /* a want left: perhaps it was the last */
 void swi_fetch_free(struct swi_fetch *f);
+/* ---- for direct.c ---- */
+void swi_fetch_room(struct swi_fetch *f); /* asks for room for f->len */
+/* The object lies in the fetch's room with a header that fits: the digest, if @check, then it is published. */
+void swi_fetch_verify(struct swi_fetch *f, uint64_t digest, bool check);
+/* A direct try is over without the object: on by messages. */
+void swi_fetch_go_on(struct swi_fetch *f);
+
 bool swi_fetch_for_peers_only(struct swi_fetch *f);
 bool swi_fetch_recovers(struct swi_fetch *f);
 /* Every want of the list, with a hold each on success. */

@@ -160,6 +160,14 @@ int swi_pins_scan(struct swi_snode *sn)
 	return 0;
 }
 
+void swi_hold_free(struct swi_snode *sn, struct swi_hold *h)
+{
+	const uint64_t offset = h->offset, bytes = h->bytes;
+
+	record_free(sn, h);
+	swi_grant_free(sn, offset, bytes);
+}
+
 int swi_holds_step(struct swi_snode *sn)
 {
 	int freed = 0;
@@ -173,11 +181,9 @@ int swi_holds_step(struct swi_snode *sn)
 
 		if (h->count || swi_pinset_has(&sn->holds.pins, h->offset))
 			continue;
-		const uint64_t offset = h->offset, bytes = h->bytes;
-
-		sn->holds.retired_bytes -= bytes;
-		record_free(sn, h);
-		swi_grant_free(sn, offset, bytes);
+		sn->holds.retired_bytes -= h->bytes;
+		if (swi_quarantine_pass(sn, h))
+			swi_hold_free(sn, h);
 		freed++;
 	}
 	return freed;

@@ -2,8 +2,8 @@
 /*
  * hold.h - extents that must stay, and extents that go as soon as they may. Owner thread of the node.
  *
- * An object leaves memory in two steps: it is taken out of the index, then its extent is retired. A
- * retired extent is freed once no pin and no hold covers it.
+ * An object leaves memory in three steps: it is taken out of the index, its extent is retired, and when no pin
+ * and no hold covers it any more it passes the quarantine (lease.h): then it is free.
  */
 #ifndef SWI_HOLD_H
 #define SWI_HOLD_H
@@ -14,9 +14,9 @@
 
 struct swi_hold {
 	UT_hash_handle hh;
-	struct swi_list link; /* holds.retired, else alone */
+	struct swi_list link; /* holds.retired or the quarantine's, else alone */
 	uint64_t offset;
-	uint64_t bytes; /* > 0: retired */
+	uint64_t bytes; /* > 0: retired, or in quarantine */
 	uint64_t count;
 	uint64_t used_ns; /* 0, or: a task has consumed it, and its record stays until then */
 	struct swi_list used; /* holds.used */
@@ -41,6 +41,8 @@ bool swi_is_held(const struct swi_snode *sn, uint64_t offset);
 /* A task has consumed it a moment ago: whoever owns it probably deletes it next. */
 bool swi_is_used(const struct swi_snode *sn, uint64_t offset);
 bool swi_retiring(const struct swi_snode *sn, uint64_t offset);
+/* The extent goes back to the allocator: from swi_holds_step() and the quarantine. */
+void swi_hold_free(struct swi_snode *sn, struct swi_hold *h);
 /* Takes the pins of every client into sn->holds.pins. */
 int swi_pins_scan(struct swi_snode *sn);
 

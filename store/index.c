@@ -236,7 +236,7 @@ static enum look look_round(const struct swi_index *ix, uint64_t key, const stru
 /* Steps (3) and (4). 0: sealed. -EEXIST: lost. -EAGAIN: our claim was taken away. */
 static int settle(const struct swi_index *ix, uint64_t key, const struct claim *cl)
 {
-	const uint64_t sealed = (cl->word & ~(15ull << 60)) | (uint64_t)SWI_SLOT_SEALED << 60;
+	const uint64_t sealed = (cl->word & ~SWI_SLOT_STATE) | (uint64_t)SWI_SLOT_SEALED << 62;
 	uint32_t looks = 0;
 
 	for (;;) {
@@ -261,9 +261,10 @@ static int settle(const struct swi_index *ix, uint64_t key, const struct claim *
 }
 
 int swi_index_insert(const struct swi_index *ix, uint64_t key, uint32_t gen, uint64_t offset,
-		     uint64_t *out_slot)
+		     uint64_t bytes, uint64_t *out_slot)
 {
-	struct claim cl = {.word = swi_slot_word(SWI_SLOT_CLAIMED, gen, offset)};
+	struct claim cl = {
+	    .word = swi_slot_sized(swi_slot_word(SWI_SLOT_CLAIMED, gen, offset), bytes)};
 	struct swi_index_hit hit;
 	int rc;
 
@@ -290,7 +291,7 @@ int swi_index_insert(const struct swi_index *ix, uint64_t key, uint32_t gen, uin
 bool swi_index_kill(const struct swi_index *ix, const struct swi_index_hit *hit)
 {
 	uint64_t w = hit->word;
-	const uint64_t dead = (w & ~(15ull << 60)) | (uint64_t)SWI_SLOT_DEAD << 60;
+	const uint64_t dead = (w & ~SWI_SLOT_STATE) | (uint64_t)SWI_SLOT_DEAD << 62;
 
 	return atomic_compare_exchange_strong(&ix->slots[hit->slot].word, &w, dead);
 }
@@ -335,7 +336,7 @@ static bool scan(const struct swi_index *ix, uint64_t key, enum swi_slot_state s
 			const uint64_t slot = pair * SWI_SLOTS_PER_PAIR + j;
 			const uint64_t w = swi_index_word(ix, slot);
 
-			if (swi_slot_state(w) != st || (bits && (w & ~(15ull << 60)) != bits))
+			if (swi_slot_state(w) != st || (bits && (w & SWI_SLOT_NAME) != bits))
 				continue;
 			if (atomic_load_explicit(&ix->slots[slot].key, memory_order_acquire) != key)
 				continue;
@@ -357,9 +358,11 @@ bool swi_index_find_extent(const struct swi_index *ix, uint64_t key, enum swi_sl
 		const uint64_t slot = pair_at(ix, key, i / SWI_SLOTS_PER_PAIR) * SWI_SLOTS_PER_PAIR +
 				      i % SWI_SLOTS_PER_PAIR;
 
-		if (swi_index_word(ix, slot) != word)
+		const uint64_t seen = swi_index_word(ix, slot);
+
+		if ((seen & (SWI_SLOT_STATE | SWI_SLOT_NAME)) != word)
 			continue;
-		*out = (struct swi_index_hit){.slot = slot, .word = word};
+		*out = (struct swi_index_hit){.slot = slot, .word = seen};
 		return true;
 	}
 	return false;

@@ -70,11 +70,11 @@ static inline bool swi_index_still(const struct swi_index *ix, const struct swi_
 	return atomic_load_explicit(&ix->slots[hit->slot].word, memory_order_seq_cst) == hit->word;
 }
 /*
- * Publishes (@gen, @offset) under @key. A client names the object in an intent before. 0, -EEXIST,
+ * Publishes (@gen, @offset) under @key; @bytes: of the extent. A client names the object in an intent before. 0, -EEXIST,
  * SWARM_EINDEXFULL. *out_slot (may be NULL): where.
  */
 int swi_index_insert(const struct swi_index *ix, uint64_t key, uint32_t gen, uint64_t offset,
-		     uint64_t *out_slot);
+		     uint64_t bytes, uint64_t *out_slot);
 /* SEALED -> DEAD: nobody finds it any more; the node core removes it. False: it changed meanwhile. */
 bool swi_index_kill(const struct swi_index *ix, const struct swi_index_hit *hit);
 

@@ -52,9 +52,10 @@ bool swi_spilled_here(struct swi_snode *sn, struct swarm_oid id, uint64_t *out_l
 	return true;
 }
 
-int swi_local_publish(struct swi_snode *sn, struct swarm_oid id, uint32_t gen, uint64_t offset)
+int swi_local_publish(struct swi_snode *sn, struct swarm_oid id, uint32_t gen, uint64_t offset,
+		      uint64_t bytes)
 {
-	const int rc = swi_index_insert(&sn->index, swi_index_key(id), gen, offset, NULL);
+	const int rc = swi_index_insert(&sn->index, swi_index_key(id), gen, offset, bytes, NULL);
 
 	if (!rc)
 		atomic_fetch_add_explicit(&sn->shm->objects, 1, memory_order_relaxed);

@@ -26,7 +26,8 @@ bool swi_local_find(struct swi_snode *sn, struct swarm_oid id, struct swi_local 
 bool swi_local_at(struct swi_snode *sn, uint64_t slot, struct swi_local *out);
 bool swi_spilled_here(struct swi_snode *sn, struct swarm_oid id, uint64_t *out_len);
 /* Publishes an extent of ours. 0, -EEXIST, SWARM_EINDEXFULL. */
-int swi_local_publish(struct swi_snode *sn, struct swarm_oid id, uint32_t gen, uint64_t offset);
+int swi_local_publish(struct swi_snode *sn, struct swarm_oid id, uint32_t gen, uint64_t offset,
+		      uint64_t bytes);
 void swi_local_set_flags(const struct swi_local *lo, uint32_t set, uint32_t clear);
 void swi_local_set_digest(const struct swi_local *lo, uint64_t digest);
 

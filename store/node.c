@@ -9,8 +9,12 @@
 
 static int check_opts(const struct swi_snode_opts *o, char *why, size_t why_len)
 {
+	if (o->arena_bytes > SWI_ARENA_MAX) {
+		snprintf(why, why_len, "an arena has at most 2 TiB");
+		return -E2BIG;
+	}
 	if (o->arena && o->shm && o->env && o->log && o->epoch &&
-	    o->shm->arena_bytes == o->arena_bytes)
+	    o->shm->arena_bytes == o->arena_bytes && o->shm->boot_epoch == o->epoch)
 		return 0;
 	snprintf(why, why_len, "the node core needs an arena, an index made for it, and an epoch");
 	return -EINVAL;
@@ -110,6 +114,7 @@ int swi_snode_create(const struct swi_snode_opts *opts, struct swi_snode **out, 
 	sn->now_ns = swi_now(sn->env);
 	swi_list_init(&sn->clients.list);
 	swi_holds_init(sn);
+	swi_quarantine_init(sn);
 	swi_fetches_init(sn);
 	swi_peers_init(sn);
 	swi_dir_init(sn);
@@ -152,6 +157,7 @@ void swi_snode_destroy(struct swi_snode *sn)
 	swi_evict_fini(sn);
 	swi_dir_fini(sn);
 	swi_holds_fini(sn);
+	swi_locators_fini(&sn->locators);
 	swi_extents_fini(&sn->extents);
 	swi_timers_fini(&sn->timers);
 	free(sn->staging);
@@ -200,6 +206,12 @@ int swi_snode_peer_msg(struct swi_snode *sn, struct swi_link *l, uint16_t type, 
 		return swi_serve_on_lease(l, body);
 	case SWI_S_LEASE_END:
 		return swi_serve_on_ends(l, body);
+	case SWI_S_STAND:
+		return swi_lease_on_stand(l, body);
+	case SWI_S_SYNC:
+		return swi_lease_on_sync(l, body);
+	case SWI_S_SYNCED:
+		return swi_lease_on_synced(l, body);
 	case SWI_S_DROP:
 		return swi_dir_on_drop(l, body);
 	case SWI_S_DELETE:
@@ -240,6 +252,7 @@ int swi_snode_step(struct swi_snode *sn)
 	n += swi_timers_run(&sn->timers, sn->now_ns);
 	n += swi_evict_step(sn);
 	n += swi_holds_step(sn);
+	n += swi_quarantine_step(sn);
 	n += swi_grants_step(sn);
 	n += swi_rooms_step(sn);
 	n += swi_announce_step(sn);
@@ -266,6 +279,8 @@ uint64_t swi_snode_deadline_ns(const struct swi_snode *csn)
 		return sn->now_ns;
 	d = swi_min_u64(d, swi_timers_next(&sn->timers));
 	d = swi_min_u64(d, swi_holds_deadline_ns(sn));
+	d = swi_min_u64(d, swi_quarantine_deadline_ns(sn));
+	d = swi_min_u64(d, swi_batches_deadline_ns(sn));
 	d = swi_min_u64(d, swi_evict_deadline_ns(sn));
 	d = swi_min_u64(d, swi_draining_deadline_ns(sn));
 	if (sn->tp)
@@ -369,6 +384,9 @@ void swi_snode_stats(struct swi_snode *sn, struct swi_snode_stats *out)
 	s.arena_largest_free = swi_extents_largest(&sn->extents);
 	s.objects = swi_clients_objects(sn);
 	s.holds = sn->holds.count;
+	s.locators = sn->locators.count;
+	s.quarantine_bytes = swi_quarantine_bytes(&sn->quarantine);
+	s.quarantine_peak = sn->quarantine.peak_bytes;
 	s.peers = sn->peers.count;
 	s.clients = sn->clients.count;
 	s.client_errors = sn->clients.errors + sn->extents.bad_frees;

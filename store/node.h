@@ -9,7 +9,8 @@
  *
  * Rooms: clients.c (attached processes: rings, grants, undo), extent.c (who owns which bytes of the
  * arena), hold.c (extents that must stay), peer.c (connections to nodes), directory.c (objects whose home
- * is here), fetch.c (remote or spilled object -> local extent), evict.c (what leaves memory), node.c (the loop).
+ * is here), fetch.c (remote or spilled object -> local extent), direct.c
+ * (READs without a message), locator.c (where), lease.c (no reuse under READs), evict.c (what leaves memory), node.c (the loop).
  */
 #ifndef SWI_NODE_H
 #define SWI_NODE_H
@@ -45,6 +46,7 @@ struct swi_snode_opts {
 	uint32_t node;	 /* 0 = given later by swi_snode_set_number() */
 	uint64_t epoch;	 /* boot epoch, random, never 0 */
 	uint32_t high_water_permille; /* eviction starts; 0 = 850 */
+	bool no_verify; /* tests: what is READ is not compared with its digest; the header still is */
 };
 
 /* What the layer above hangs in; every member may be NULL. All are called from swi_snode_step(). */
@@ -109,6 +111,12 @@ struct swi_snode_stats {
 	uint64_t served_reads, served_bytes; /* leases given to peers */
 	uint64_t digest_errors, client_errors, clients, peers;
 	uint64_t local_hits; /* wants that found the object in memory */
+	/* fetches by how they came: one READ, two READs, or by messages; and what all of them posted and sent */
+	uint64_t warm_gets, cold_gets, message_gets, get_reads, get_messages;
+	uint64_t direct_misses, cold_misses; /* READ was something else; no slot in the owner's index */
+	uint64_t locators, locators_stale;   /* known; dropped because their node began another life */
+	uint64_t syncs, revoked;	     /* asked whether READs have ended; connections closed over it */
+	uint64_t quarantine_bytes, quarantine_peak;
 };
 void swi_snode_stats(struct swi_snode *sn, struct swi_snode_stats *out);
 /* The store's part of SWI_L_STATUS; malloc'd JSON. */

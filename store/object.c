@@ -332,7 +332,8 @@ int swi_lc_seal(struct swi_lc *lc, struct swarm_buf *buf)
 	struct swi_intent *in = take_intent(lc, buf->priv[1], false);
 
 	atomic_store_explicit(&h->state, SWI_OBJ_SEALED, memory_order_release);
-	rc = swi_index_insert(&lc->index, swi_index_key(buf->ref.id), c->gen, buf->priv[1], NULL);
+	rc = swi_index_insert(&lc->index, swi_index_key(buf->ref.id), c->gen, buf->priv[1],
+			      swi_extent_bytes(buf->len), NULL);
 	if (rc)
 		atomic_store_explicit(&h->state, SWI_OBJ_ABORTED, memory_order_relaxed);
 	else

@@ -6,7 +6,6 @@
 #include "store/snode_internal.h"
 
 #define QUEUE_MAX     MIB(64)
-#define BATCH_BYTES   KIB(32)
 #define BACKOFF_FIRST (10 * NS_PER_MS)
 #define BACKOFF_MAX   (500 * NS_PER_MS)
 #define LOST_MAX      (3 * NS_PER_S) /* without a layer above: lost for so long = dead */
@@ -110,6 +109,7 @@ void swi_peers_fini(struct swi_snode *sn)
 		struct swi_link *l = swi_list_first(&sn->peers.orphans, struct swi_link, link);
 
 		swi_serve_link_down(l);
+		swi_lease_link_down(l);
 		swi_list_del(&l->link);
 		free(l);
 	}
@@ -226,6 +226,7 @@ static int link_dial(struct swi_peer *p)
 	swi_list_init(&l->leases);
 	swi_list_init(&l->serves);
 	swi_list_init(&l->link);
+	swi_list_init(&l->standing);
 	rc = swi_tp_connect(sn->tp, p->address, l, &l->conn);
 	if (rc) {
 		free(l);
@@ -314,6 +315,8 @@ int swi_peer_send(struct swi_snode *sn, struct swi_peer *p, uint16_t type, const
 
 	if (len > SWI_MSG_MAX)
 		return -EMSGSIZE;
+	if (p->copies_count && type != SWI_S_COPIES)
+		swi_batch_copies(p);
 	if (p->chosen && swi_list_empty(&p->queue)) {
 		rc = swi_conn_send(p->chosen->conn, type, body, len);
 		if (rc != -ENOBUFS && rc != SWARM_EPEERLOST)
@@ -342,67 +345,6 @@ static int queue_flush(struct swi_peer *p)
 		p->queue_bytes -= q->len + sizeof(*q);
 		swi_list_del(&q->link);
 		free(q);
-		n++;
-	}
-	return n;
-}
-
-/* ---- batches ---- */
-
-static void batch_send(struct swi_peer *p, uint16_t type, struct swi_wr *w, uint32_t *count)
-{
-	struct swi_wr head = swi_wr_init(w->buf, 4);
-
-	if (!*count)
-		return;
-	swi_wr_u32(&head, *count);
-	(void)swi_peer_send(p->sn, p, type, w->buf, w->len);
-	*count = 0;
-	w->len = 4;
-}
-
-static struct swi_wr *batch_room(struct swi_peer *p, struct swi_wr *w, uint32_t *count,
-				 uint16_t type, uint32_t row)
-{
-	if (!w->buf) {
-		uint8_t *buf = malloc(BATCH_BYTES);
-
-		SWI_BUG_ON(!buf);
-		*w = swi_wr_init(buf, BATCH_BYTES);
-		w->len = 4; /* the count, written when sent */
-	}
-	if (w->len + row > w->cap)
-		batch_send(p, type, w, count);
-	if (swi_list_empty(&p->dirty))
-		swi_list_push_back(&p->sn->peers.dirty, &p->dirty);
-	(*count)++;
-	return w;
-}
-
-void swi_peer_say_copy(struct swi_snode *sn, struct swi_peer *p, const struct swi_smsg_copy *row)
-{
-	(void)sn;
-	swi_smsg_put_copy(batch_room(p, &p->copies, &p->copies_count, SWI_S_COPIES,
-				     SWI_SMSG_COPY_BYTES),
-			  row);
-}
-
-void swi_peer_say_end(struct swi_snode *sn, struct swi_peer *p, uint64_t lease)
-{
-	(void)sn;
-	swi_wr_u64(batch_room(p, &p->ends, &p->ends_count, SWI_S_LEASE_END, 8), lease);
-}
-
-int swi_peers_flush(struct swi_snode *sn)
-{
-	int n = 0;
-
-	while (!swi_list_empty(&sn->peers.dirty)) {
-		struct swi_peer *p = swi_list_first(&sn->peers.dirty, struct swi_peer, dirty);
-
-		swi_list_del(&p->dirty);
-		batch_send(p, SWI_S_LEASE_END, &p->ends, &p->ends_count);
-		batch_send(p, SWI_S_COPIES, &p->copies, &p->copies_count);
 		n++;
 	}
 	return n;
@@ -540,6 +482,7 @@ void swi_dial_cancel(struct swi_dial *d)
 static void link_free(struct swi_link *l)
 {
 	swi_serve_link_down(l);
+	swi_lease_link_down(l);
 	swi_list_del(&l->link);
 	free(l);
 }
@@ -557,6 +500,7 @@ static void link_choose(struct swi_link *l)
 	struct swi_snode *sn = p->sn;
 
 	p->chosen = l;
+	swi_lease_stand(l);
 	if (p->dialing == l)
 		p->dialing = NULL;
 	p->lost_ns = 0;
@@ -634,6 +578,7 @@ static void tp_up(void *ctx, struct swi_conn *conn, bool inbound)
 		swi_list_init(&l->leases);
 		swi_list_init(&l->serves);
 		swi_list_init(&l->link);
+		swi_list_init(&l->standing);
 		swi_list_push_back(&sn->peers.orphans, &l->link);
 		swi_conn_set_user(conn, l);
 	}

@@ -24,6 +24,16 @@ struct swi_link { /* one connection, ours or theirs */
 	struct swi_list leases; /* given over this connection (serve.c) */
 	struct swi_list serves; /* asked for, not yet given (serve.c) */
 	bool up, inbound;
+	/* lease.c: the owner's side */
+	struct swi_list standing; /* quarantine.standing while it has a standing lease of ours */
+	bool stands, revoked;
+	uint64_t owes, owes_ns; /* the round it has not answered, and since when; 0 = none */
+	/* and the reader's */
+	bool may_read;
+	uint64_t index_pairs; /* of the peer */
+	uint64_t sync;	      /* a round to answer, 0 = none */
+	uint32_t reading[2];  /* READs without a lease of their own, by phase */
+	uint8_t read_phase;
 };
 
 struct swi_peer {
@@ -42,10 +52,12 @@ struct swi_peer {
 	bool was_up, removed;
 	struct swi_list dials; /* struct swi_dial */
 	struct swi_list reqs;  /* struct swi_req (req.c) */
-	struct swi_wr copies;  /* batch of COPIES rows, sent at the end of the step */
+	struct swi_wr copies;  /* batch of COPIES rows */
 	uint32_t copies_count;
+	uint64_t copies_due_ns; /* sent by the first step after this */
 	struct swi_wr ends; /* batch of LEASE_END numbers */
 	uint32_t ends_count;
+	uint32_t cold_misses; /* cold READs in a row that found nothing there (direct.c) */
 	struct swi_list dirty; /* peers.dirty when a batch is not empty */
 };
 
@@ -76,7 +88,7 @@ void swi_peers_fini(struct swi_snode *sn);
 void swi_peers_cut(struct swi_snode *sn);
 extern const struct swi_tp_handler swi_peers_handler; /* ctx is the node */
 int swi_peers_step(struct swi_snode *sn);
-/* Sends the batches. At the end of every step. */
+/* Sends the batches that are due. At the end of every step. */
 int swi_peers_flush(struct swi_snode *sn);
 struct swi_peer *swi_peer_by_epoch(struct swi_snode *sn, uint64_t epoch);
 /* As swi_peer_dial(), and tells @d. @d is borrowed until its cb() or swi_dial_cancel(). */
@@ -89,8 +101,13 @@ bool swi_peer_was_removed(struct swi_snode *sn, uint32_t node);
 /* Closes a connection on which nonsense came. */
 void swi_link_nonsense(struct swi_link *l, uint16_t type);
 
-/* ---- batches ---- */
-void swi_peer_say_copy(struct swi_snode *sn, struct swi_peer *p, const struct swi_smsg_copy *row);
+/* ---- batches (rows.c) ---- */
+/* @lazy: nobody waits for this row; it may travel some ms later, with others. */
+void swi_peer_say_copy(struct swi_snode *sn, struct swi_peer *p, const struct swi_smsg_copy *row,
+		       bool lazy);
 void swi_peer_say_end(struct swi_snode *sn, struct swi_peer *p, uint64_t lease);
+/* What is said later must not overtake them. */
+void swi_batch_copies(struct swi_peer *p);
+uint64_t swi_batches_deadline_ns(const struct swi_snode *sn);
 
 #endif

@@ -33,11 +33,11 @@ struct swi_object_head {
 	uint64_t oid[2];
 	uint32_t gen;  /* generation of the extent: the grant it was carved from */
 	uint32_t home; /* node number, 0 = named */
-	uint64_t epoch; /* boot epoch of the node that sealed it */
+	uint64_t epoch; /* boot epoch of the node whose arena it lies in: with gen, names this extent among all nodes */
 	uint64_t len;  /* payload bytes */
 	_Atomic uint64_t digest; /* XXH3_64bits of the payload, valid with SWI_OBJ_F_DIGEST; computed on the first spill or remote read */
 	uint32_t flags; /* SWI_OBJ_F_*; node core only after seal */
-	uint32_t crc;	/* crc32c of the other 60 bytes with state, touch, segment-independent; on disk only */
+	uint32_t crc;	/* of a record on disk, and here while it is written there; else 0: readers on other nodes look */
 };
 static_assert(sizeof(struct swi_object_head) == 64, "one cache line");
 
@@ -54,12 +54,15 @@ static inline uint64_t swi_extent_bytes(uint64_t len)
 
 /* ---- the index: open addressing over pairs of buckets ---- */
 /*
- * slot.word = state:4 | gen:20 | granule:40 ; slot.key = a 64-bit mix of the id.
+ * slot.word = state:2 | size:7 | gen:20 | granule:35 ; slot.key = a 64-bit mix of the id.
  * A key lives in its pair (8 slots, 128 bytes: one cold READ) or, when that is full, in one of the
  * next SWI_INDEX_PROBE - 1 pairs; overflow[pair] counts what passed over a pair (sticky at 255).
+ * The size class is for readers on other nodes: how much to READ; (gen, granule) alone name the object.
  */
 #define SWI_SLOTS_PER_PAIR 8u
+#define SWI_PAIR_BYTES	   (SWI_SLOTS_PER_PAIR * 16u)
 #define SWI_INDEX_PROBE	   8u
+#define SWI_ARENA_MAX	   (2ull << 40) /* what 35 bits of granule can name */
 enum swi_slot_state { SWI_SLOT_EMPTY = 0, SWI_SLOT_CLAIMED = 1, SWI_SLOT_SEALED = 2, SWI_SLOT_DEAD = 3 };
 
 struct swi_slot {
@@ -67,21 +70,57 @@ struct swi_slot {
 	_Atomic uint64_t key;
 };
 
+#define SWI_SLOT_STATE (3ull << 62)
+#define SWI_SLOT_NAME  ((1ull << 55) - 1) /* gen and granule */
+
 static inline uint64_t swi_slot_word(enum swi_slot_state st, uint32_t gen, uint64_t offset)
 {
-	return (uint64_t)st << 60 | (uint64_t)(gen & 0xfffffu) << 40 | offset / SWI_GRANULE;
+	return (uint64_t)st << 62 | (uint64_t)(gen & 0xfffffu) << 35 | offset / SWI_GRANULE;
 }
 static inline enum swi_slot_state swi_slot_state(uint64_t word)
 {
-	return (enum swi_slot_state)(word >> 60);
+	return (enum swi_slot_state)(word >> 62);
 }
 static inline uint32_t swi_slot_gen(uint64_t word)
 {
-	return (uint32_t)(word >> 40) & 0xfffffu;
+	return (uint32_t)(word >> 35) & 0xfffffu;
 }
 static inline uint64_t swi_slot_offset(uint64_t word)
 {
-	return (word & 0xffffffffffull) * SWI_GRANULE;
+	return (word & ((1ull << 35) - 1)) * SWI_GRANULE;
+}
+
+/*
+ * Size classes of extents: exact up to 16 granules, then eight to an octave, rounded up. 0: too large for a READ
+ * of its own (SWI_DIRECT_MAX); who wants it asks the owner.
+ */
+#define SWI_DIRECT_MAX (1u << 20) /* bytes of header and payload */
+
+static inline uint32_t swi_size_class(uint64_t extent_bytes)
+{
+	const uint64_t g = (extent_bytes + SWI_GRANULE - 1) / SWI_GRANULE;
+
+	if (!g || extent_bytes > SWI_DIRECT_MAX)
+		return 0;
+	if (g <= 8)
+		return (uint32_t)g;
+	const uint32_t shift = 60u - (uint32_t)__builtin_clzll(g - 1);
+
+	return 8 * shift + (uint32_t)((g - 1) >> shift) + 1;
+}
+static inline uint64_t swi_class_bytes(uint32_t c)
+{
+	if (c <= 8)
+		return (uint64_t)c * SWI_GRANULE;
+	return (uint64_t)(9 + (c - 9) % 8) << (c - 9) / 8 << 6;
+}
+static inline uint32_t swi_slot_class(uint64_t word)
+{
+	return (uint32_t)(word >> 55) & 0x7fu;
+}
+static inline uint64_t swi_slot_sized(uint64_t word, uint64_t extent_bytes)
+{
+	return word | (uint64_t)swi_size_class(extent_bytes) << 55;
 }
 
 struct swi_shm_head { /* start of the index memfd; one page */

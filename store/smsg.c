@@ -69,6 +69,12 @@ void swi_smsg_put_located(struct swi_wr *w, const struct swi_smsg_located *m)
 	swi_wr_u8(w, m->state);
 	swi_wr_u32(w, (uint32_t)m->status);
 	put_copies(w, &m->copies);
+	swi_wr_u8(w, m->place);
+	if (m->place) {
+		swi_wr_u64(w, m->offset);
+		swi_wr_u32(w, m->gen);
+		swi_wr_u64(w, m->digest);
+	}
 	swi_wr_str(w, m->text);
 }
 
@@ -80,8 +86,15 @@ int swi_smsg_get_located(struct swi_rd *r, struct swi_smsg_located *out)
 	m.state = swi_rd_u8(r);
 	m.status = get_status(r);
 	get_copies(r, &m.copies);
+	m.place = swi_rd_u8(r);
+	if (m.place) {
+		m.offset = swi_rd_u64(r);
+		m.gen = swi_rd_u32(r);
+		m.digest = swi_rd_u64(r);
+	}
 	swi_rd_str(r, m.text, sizeof(m.text));
-	if (rd_end(r) || m.state > SWI_DIR_FAILED || (m.state == SWI_DIR_FAILED && !m.status))
+	if (rd_end(r) || m.state > SWI_DIR_FAILED || m.place == SWI_PLACE_DIGEST ||
+	    m.place > (SWI_PLACE_KNOWN | SWI_PLACE_DIGEST) || m.offset % SWI_GRANULE || (m.state == SWI_DIR_FAILED && !m.status))
 		return SWARM_EPROTO;
 	*out = m;
 	return 0;

@@ -26,6 +26,9 @@ enum swi_smsg {
 	SWI_S_MOVED = 0x10b,
 	SWI_S_XFER = 0x10c, /* of a node that drains: be the home of these -> XFERRED */
 	SWI_S_XFERRED = 0x10d,
+	SWI_S_STAND = 0x10e,  /* u64 pairs of my index: you may READ without asking, and answer SYNC (lease.h) */
+	SWI_S_SYNC = 0x10f,   /* u64 round: answer when every such READ posted before has ended */
+	SWI_S_SYNCED = 0x110, /* u64 round */
 };
 
 #define SWI_SMSG_TEXT	  256u /* longest explanation that travels, NUL included */
@@ -38,11 +41,18 @@ struct swi_smsg_locate {
 	struct swarm_ref ref;
 	uint8_t flags;
 };
+#define SWI_PLACE_KNOWN	 0x01u /* the fields below are there */
+#define SWI_PLACE_DIGEST 0x02u /* and the digest is known */
+
 struct swi_smsg_located {
 	uint64_t req;
 	uint8_t state; /* enum swi_dir_state; AVAILABLE and FAILED are final */
 	int32_t status; /* why FAILED */
 	struct swi_copies copies;
+	uint8_t place; /* SWI_PLACE_*; of the home's own copy in memory */
+	uint64_t offset; /* of its header in the arena */
+	uint32_t gen;
+	uint64_t digest;
 	char text[SWI_SMSG_TEXT];
 };
 struct swi_smsg_lease {

@@ -17,7 +17,9 @@
 #include "store/fetch.h"
 #include "store/hold.h"
 #include "store/index.h"
+#include "store/lease.h"
 #include "store/local.h"
+#include "store/locator.h"
 #include "store/node.h"
 #include "store/peer.h"
 #include "store/req.h"
@@ -53,6 +55,8 @@ struct swi_snode {
 	struct swi_announce announce;
 	struct swi_list digests; /* struct swi_digest */
 	struct swi_leases leases;
+	struct swi_quarantine quarantine;
+	struct swi_locators locators;
 	struct swi_rooms rooms;
 	struct swi_evict evict;
 	struct swi_draining draining;

@@ -88,6 +88,7 @@ static json_t *net_json(struct swi_snode *sn)
 	json_object_set_new(o, "address", json_string(swi_tp_address(sn->tp)));
 	set(o, "msgs_sent", c->msgs_sent);
 	set(o, "msgs_received", c->msgs_received);
+	set(o, "reads_posted", c->reads_posted);
 	set(o, "reads_done", c->reads_done);
 	set(o, "reads_failed", c->reads_failed);
 	set(o, "read_bytes", c->read_bytes);
@@ -114,6 +115,19 @@ static void counters(struct swi_snode *sn, json_t *o)
 	set(o, "fetches", s.fetches);
 	set(o, "fetch_bytes", s.fetch_bytes);
 	set(o, "fetch_failures", s.fetch_failures);
+	set(o, "warm_gets", s.warm_gets);
+	set(o, "cold_gets", s.cold_gets);
+	set(o, "message_gets", s.message_gets);
+	set(o, "get_reads", s.get_reads);
+	set(o, "get_messages", s.get_messages);
+	set(o, "direct_misses", s.direct_misses);
+	set(o, "cold_misses", s.cold_misses);
+	set(o, "locators", s.locators);
+	set(o, "locators_stale", s.locators_stale);
+	set(o, "syncs", s.syncs);
+	set(o, "revoked", s.revoked);
+	set(o, "quarantine_bytes", s.quarantine_bytes);
+	set(o, "quarantine_peak", s.quarantine_peak);
 	set(o, "restores", s.restores);
 	set(o, "restore_bytes", s.restore_bytes);
 	set(o, "evicted_objects", s.evicted_objects);

@@ -31,6 +31,10 @@ static void record_over(struct swi_spill *sp, struct swi_spill_obj *o, int statu
 	o->io = NULL;
 	const struct swarm_oid id = io->id;
 
+	/* The record's checksum is the disk's: in the arena it would keep readers on other nodes away. */
+	if (obj_is_large(o))
+		((struct swi_object_head *)io->extent)->crc = 0;
+
 	if (!status) {
 		sp->stats.written_objects++;
 		sp->stats.written_bytes += obj_bytes(o);

@@ -62,7 +62,7 @@ static void make_kept(struct world *w)
 				      .gen = swi_snode_gen(w->sn),
 				      .home = 1,
 				      .len = 64};
-	FUZZ_CHECK(!swi_local_publish(w->sn, kept, h->gen, offset));
+	FUZZ_CHECK(!swi_local_publish(w->sn, kept, h->gen, offset, swi_extent_bytes(64)));
 }
 
 static void world_open(struct world *w)

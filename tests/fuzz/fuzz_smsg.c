@@ -98,7 +98,9 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 {
 	const struct swi_smsg_locate locate = {.req = 1, .ref = ref, .flags = SWI_LOCATE_LEASE};
 	const struct swi_smsg_located located = {.req = 1, .state = SWI_DIR_AVAILABLE,
-						 .copies = {.len = 9, .count = 1, .node = {2}}};
+						 .copies = {.len = 9, .count = 1, .node = {2}},
+						 .place = SWI_PLACE_KNOWN | SWI_PLACE_DIGEST,
+						 .offset = 4096, .gen = 3, .digest = 7};
 	const struct swi_smsg_lease lease = {.req = 1, .id = ref.id};
 	const struct swi_smsg_leased leased = {.req = 1, .lease = 2, .offset = 4096, .gen = 3, .epoch = 4, .len = 5};
 	const struct swi_smsg_move move = {.req = 1, .ref = ref};

@@ -264,7 +264,7 @@ static int hostile_memory(const char *dir)
 
 		if (atomic_load(&s->word) == 0) {
 			atomic_store(&s->key, swi_splitmix64(&seed));
-			atomic_store(&s->word, (uint64_t)(i % 4) << 60 | swi_splitmix64(&seed) >> (8 + i % 40));
+			atomic_store(&s->word, (uint64_t)(i % 4) << 62 | swi_splitmix64(&seed) >> (8 + i % 40));
 		}
 	}
 	for (uint32_t i = 0; i < 20; i++)

@@ -71,7 +71,7 @@ static void test_fill_and_empty(void **state SWI_UNUSED)
 
 	do {
 		key = swi_splitmix64(&seed) | 1ull << 63;
-		rc = swi_index_insert(&ix, key, 5, n * 64, NULL);
+		rc = swi_index_insert(&ix, key, 5, n * 64, 64, NULL);
 		if (!rc)
 			keys[n++] = key;
 	} while (!rc);
@@ -82,7 +82,7 @@ static void test_fill_and_empty(void **state SWI_UNUSED)
 	for (uint64_t i = 0; i < n; i++) {
 		assert_true(swi_index_find(&ix, keys[i], &hit));
 		assert_int_equal(swi_slot_offset(hit.word), i * 64);
-		assert_int_equal(swi_index_insert(&ix, keys[i], 6, 0, NULL), -EEXIST);
+		assert_int_equal(swi_index_insert(&ix, keys[i], 6, 0, 64, NULL), -EEXIST);
 		assert_true(swi_index_leads_to(&ix, keys[i], 5, i * 64));
 		assert_false(swi_index_leads_to(&ix, keys[i], 5, i * 64 + 64));
 	}
@@ -119,7 +119,7 @@ static void racer(struct swi_index *ix, struct race *r, uint32_t me)
 	for (uint32_t i = 0; i < ROUNDS; i++) {
 		/* Few homes: pairs run full, claims lie in different pairs, slots are reused. */
 		const uint64_t key = ((uint64_t)i + 1) << 20 | (i % 3);
-		const int rc = swi_index_insert(ix, key, i, (uint64_t)(i * PROCS + me) * 64, NULL);
+		const int rc = swi_index_insert(ix, key, i, (uint64_t)(i * PROCS + me) * 64, 64, NULL);
 		struct swi_index_hit hit;
 
 		if (rc == 0)
@@ -152,7 +152,7 @@ static void test_races(void **state SWI_UNUSED)
 
 	/* Home pairs 0..2 nearly full, so that the race spills into the pairs behind. */
 	for (uint32_t i = 0; i < 30; i++)
-		(void)swi_index_insert(&ix, (swi_splitmix64(&seed) & ~0xffull) | i % 3, 1, 64, NULL);
+		(void)swi_index_insert(&ix, (swi_splitmix64(&seed) & ~0xffull) | i % 3, 1, 64, 64, NULL);
 	for (uint32_t i = 0; i < PROCS; i++) {
 		pid[i] = fork();
 		assert_true(pid[i] >= 0);
@@ -217,7 +217,7 @@ static void reuse(struct hazard *h, struct swi_pinset *ps, uint64_t key, uint64_
 	struct swi_index_hit hit;
 
 	atomic_store(&h->owner[e], key);
-	assert_int_equal(swi_index_insert(&h->ix, key, gen, e * 64, NULL), 0);
+	assert_int_equal(swi_index_insert(&h->ix, key, gen, e * 64, 64, NULL), 0);
 	assert_true(swi_index_find(&h->ix, key, &hit));
 	assert_true(swi_index_remove(&h->ix, &hit));
 	do {

@@ -54,7 +54,7 @@ struct sim_node *sim_start(struct sim *s, uint32_t number, uint64_t arena_bytes,
 	snprintf(n->addr, sizeof(n->addr), "n%u:1", number);
 	snprintf(n->log.name, sizeof(n->log.name), "node %u", number);
 	n->log.level = SWI_LOG_NONE;
-	swi_sim_env_init(&n->env, s->net, 1000 + number);
+	swi_sim_env_init(&n->env, s->net, 1000 + number + swi_simnet_now(s->net)); /* each life its own epoch */
 	n->epoch = swi_rand(&n->env.env) | 1;
 	n->arena = zeroed(arena_bytes);
 	n->shm = zeroed(swi_index_bytes(4096));

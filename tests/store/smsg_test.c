@@ -50,6 +50,10 @@ static uint32_t write_one(int which)
 		swi_smsg_put_located(&w, &(struct swi_smsg_located){.req = 5,
 								    .state = SWI_DIR_AVAILABLE,
 								    .copies = copies,
+								    .place = 3,
+								    .offset = 640,
+								    .gen = 5,
+								    .digest = 99,
 								    .text = "text"});
 		break;
 	case 2:

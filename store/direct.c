@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* direct.c - see direct.h. */
+#include "store/direct.h"
+#include "store/fetch_impl.h"
+#include "store/snode_internal.h"
+
+#define MISSES_MAX  8u /* in a row at one peer: from then on ... */
+#define TRY_ONE_OF  16u /* ... only every so many-th cold get tries */
+
+/* ---- the end of a try ---- */
+
+void swi_direct_drop(struct swi_fetch *f)
+{
+	if (f->have_bucket)
+		swi_extent_free(&f->sn->extents, f->bucket, SWI_PAIR_BYTES);
+	f->have_bucket = false;
+}
+
+/* On by messages: to the holder that the home named, or to the home. */
+static void by_message(struct swi_fetch *f)
+{
+	f->direct = SWI_DIRECT_NONE;
+	swi_direct_drop(f);
+	swi_fetch_go_on(f);
+}
+
+void swi_direct_failed(struct swi_fetch *f)
+{
+	f->sn->stats.direct_misses++;
+	f->direct_off = true;
+	swi_locator_drop(&f->sn->locators, f->id);
+	by_message(f);
+}
+
+static void cold_miss(struct swi_fetch *f)
+{
+	struct swi_peer *p = swi_peer_by_epoch(f->sn, f->holder_epoch);
+
+	f->sn->stats.cold_misses++;
+	if (p)
+		p->cold_misses++;
+	by_message(f);
+}
+
+/* ---- READs ---- */
+
+static int post(struct swi_fetch *f, uint32_t region, uint64_t offset, void *to, uint64_t len,
+		void (*cb)(struct swi_read *rd, int status))
+{
+	struct swi_snode *sn = f->sn;
+	struct swi_peer *p = swi_peer_by_epoch(sn, f->holder_epoch);
+	int rc;
+
+	if (!swi_lease_stands(p))
+		return SWARM_EPEERLOST;
+	f->rd.cb = cb;
+	f->rd.owner = f;
+	f->link = p->chosen;
+	f->link_phase = swi_lease_read_begin(f->link);
+	sn->fetches.in_flight++;
+	rc = swi_conn_read(p->chosen->conn, region, offset, to, len, &f->rd);
+	if (rc) {
+		sn->fetches.in_flight--;
+		swi_lease_read_end(f->link, f->link_phase);
+		return rc;
+	}
+	sn->stats.get_reads++;
+	return 0;
+}
+
+static void over(struct swi_fetch *f)
+{
+	f->sn->fetches.in_flight--;
+	swi_lease_read_end(f->link, f->link_phase);
+}
+
+/* ---- the object ---- */
+
+/* What a cold READ brought: the header says how long it is, if it is the one that the slot meant. */
+static bool take_cold(struct swi_fetch *f, const struct swi_object_head *h)
+{
+	const uint64_t len = h->len;
+
+	if (len > f->direct_bytes - sizeof(*h) || (f->copies.count && len != f->len) ||
+	    (h->gen & 0xfffffu) != f->loc.gen)
+		return false;
+	f->loc.gen = h->gen;
+	f->loc.len = len;
+	f->loc.has_digest = (h->flags & SWI_OBJ_F_DIGEST) != 0;
+	f->loc.digest = atomic_load_explicit(&h->digest, memory_order_relaxed);
+	return swi_locator_fits(&f->loc, h);
+}
+
+static void trim_room(struct swi_fetch *f)
+{
+	const uint64_t bytes = swi_extent_bytes(f->loc.len);
+
+	if (bytes < f->bytes)
+		swi_extent_free(&f->sn->extents, f->offset + bytes, f->bytes - bytes);
+	f->bytes = bytes;
+	f->len = f->loc.len;
+}
+
+static void object_read(struct swi_read *rd, int status)
+{
+	struct swi_fetch *f = rd->owner;
+	struct swi_snode *sn = f->sn;
+	const struct swi_object_head *h = (void *)(sn->arena + f->offset);
+	const bool cold = f->direct == SWI_DIRECT_COLD;
+
+	over(f);
+	if (status || !(cold ? take_cold(f, h) : swi_locator_fits(&f->loc, h))) {
+		swi_direct_failed(f);
+		return;
+	}
+	trim_room(f);
+	swi_fetch_verify(f, f->loc.digest, f->loc.has_digest && !sn->opts.no_verify);
+}
+
+void swi_direct_read(struct swi_fetch *f)
+{
+	struct swi_snode *sn = f->sn;
+	struct swi_peer *p = swi_peer_by_epoch(sn, f->holder_epoch);
+	const uint64_t region =
+	    swi_lease_stands(p) ? swi_conn_region_len(p->chosen->conn, SWI_REGION_ARENA) : 0;
+	uint64_t need = f->direct_bytes;
+
+	if (f->loc.offset < region) /* the class of the last extent may reach beyond the end */
+		need = swi_min_u64(need, region - f->loc.offset);
+	f->direct_bytes = need;
+	if (need < sizeof(struct swi_object_head)) {
+		swi_direct_failed(f);
+		return;
+	}
+	f->phase = SWI_FETCH_READ;
+	if (post(f, SWI_REGION_ARENA, f->loc.offset, sn->arena + f->offset, need, object_read)) {
+		f->phase = SWI_FETCH_LEASE;
+		swi_direct_failed(f);
+	}
+}
+
+/* ---- the index ---- */
+
+static bool find_slot(const struct swi_fetch *f, uint64_t *out_word)
+{
+	const uint64_t *pair = (const void *)(f->sn->arena + f->bucket);
+	const uint64_t key = swi_index_key(f->id);
+
+	for (uint32_t i = 0; i < SWI_SLOTS_PER_PAIR; i++) {
+		const uint64_t word = pair[2 * i];
+
+		if (pair[2 * i + 1] == key && swi_slot_state(word) == SWI_SLOT_SEALED &&
+		    swi_slot_class(word)) {
+			*out_word = word;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void bucket_read(struct swi_read *rd, int status)
+{
+	struct swi_fetch *f = rd->owner;
+	uint64_t word;
+
+	over(f);
+	if (status) {
+		swi_direct_failed(f);
+		return;
+	}
+	if (swi_list_empty(&f->wants)) {
+		swi_fetch_free(f);
+		return;
+	}
+	if (!find_slot(f, &word)) {
+		cold_miss(f);
+		return;
+	}
+	swi_direct_drop(f);
+	f->loc = (struct swi_locator){.id = f->id,
+				      .epoch = f->holder_epoch,
+				      .offset = swi_slot_offset(word),
+				      .gen = swi_slot_gen(word)};
+	if (f->have_room) {
+		f->direct_bytes = sizeof(struct swi_object_head) + f->len;
+		swi_direct_read(f);
+		return;
+	}
+	f->direct_bytes = swi_class_bytes(swi_slot_class(word));
+	f->len = f->direct_bytes - sizeof(struct swi_object_head);
+	swi_fetch_room(f);
+}
+
+static bool cold_begin(struct swi_fetch *f, struct swi_peer *p)
+{
+	struct swi_snode *sn = f->sn;
+	uint64_t pair;
+
+	if (!swi_lease_stands(p) ||
+	    (p->cold_misses > MISSES_MAX && p->cold_misses++ % TRY_ONE_OF) ||
+	    swi_extent_alloc(&sn->extents, SWI_PAIR_BYTES, SWI_GRANULE, SWI_EXTENT_LOW, &f->bucket))
+		return false;
+	f->have_bucket = true;
+	f->direct = SWI_DIRECT_COLD;
+	f->holder = p->node;
+	f->holder_epoch = p->epoch;
+	f->phase = SWI_FETCH_BUCKET;
+	pair = swi_index_key(f->id) & (p->chosen->index_pairs - 1);
+	if (!post(f, SWI_REGION_INDEX, SWI_PAGE + pair * SWI_PAIR_BYTES, sn->arena + f->bucket,
+		  SWI_PAIR_BYTES, bucket_read))
+		return true;
+	f->direct = SWI_DIRECT_NONE;
+	swi_direct_drop(f);
+	return false;
+}
+
+/* ---- beginning ---- */
+
+/* @p NULL: whoever it names. */
+static bool warm_begin(struct swi_fetch *f, struct swi_peer *p)
+{
+	struct swi_snode *sn = f->sn;
+	const struct swi_locator *loc = swi_locator_find(&sn->locators, f->id);
+
+	if (!loc)
+		return false;
+	if (!swi_peer_by_epoch(sn, loc->epoch)) { /* that life is over */
+		sn->stats.locators_stale++;
+		swi_locator_drop(&sn->locators, f->id);
+		return false;
+	}
+	if (p && loc->epoch != p->epoch)
+		return false;
+	p = swi_peer_by_epoch(sn, loc->epoch);
+	if (!swi_lease_stands(p))
+		return false;
+	f->loc = *loc;
+	f->direct = SWI_DIRECT_WARM;
+	f->holder = p->node;
+	f->holder_epoch = p->epoch;
+	f->direct_bytes = sizeof(struct swi_object_head) + f->loc.len;
+	return true;
+}
+
+bool swi_direct_begin(struct swi_fetch *f)
+{
+	struct swi_snode *sn = f->sn;
+	uint32_t home;
+	int code;
+
+	if (f->direct_off)
+		return false;
+	if (warm_begin(f, NULL)) {
+		f->len = f->loc.len;
+		swi_fetch_room(f);
+		return true;
+	}
+	if (!f->ref.home || f->asked_home)
+		return false;
+	f->asked_home = true;
+	home = swi_dir_home(sn, f->ref, &code);
+	return home && home != sn->node && cold_begin(f, swi_peer_find(sn, home));
+}
+
+bool swi_direct_holder(struct swi_fetch *f, struct swi_peer *p)
+{
+	if (f->direct_off || f->bytes > SWI_DIRECT_MAX)
+		return false;
+	if (warm_begin(f, p)) {
+		if (f->loc.len == f->len) {
+			swi_direct_read(f);
+			return true;
+		}
+		f->direct = SWI_DIRECT_NONE;
+	}
+	return cold_begin(f, p);
+}
+
+static void learn(struct swi_snode *sn, const struct swi_locator *loc)
+{
+	if (loc->len <= SWI_DIRECT_MAX - sizeof(struct swi_object_head))
+		swi_locator_put(&sn->locators, loc);
+}
+
+void swi_direct_learn(struct swi_snode *sn, struct swarm_oid id, uint64_t holder_epoch,
+		      const struct swi_smsg_leased *m)
+{
+	const struct swi_locator loc = {.id = id,
+					.epoch = holder_epoch,
+					.offset = m->offset,
+					.len = m->len,
+					.digest = m->digest,
+					.gen = m->gen,
+					.has_digest = 1};
+
+	if (m->region == SWI_REGION_ARENA && m->epoch == holder_epoch)
+		learn(sn, &loc);
+}
+
+void swi_direct_learn_place(struct swi_snode *sn, struct swarm_oid id, uint64_t home_epoch,
+			    const struct swi_smsg_located *m)
+{
+	const struct swi_locator loc = {.id = id,
+					.epoch = home_epoch,
+					.offset = m->offset,
+					.len = m->copies.len,
+					.digest = m->digest,
+					.gen = m->gen,
+					.has_digest = (m->place & SWI_PLACE_DIGEST) != 0};
+
+	if (m->place)
+		learn(sn, &loc);
+}

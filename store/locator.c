@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* locator.c - see locator.h. */
+#include "store/locator.h"
+#include "store/index.h"
+
+void swi_locators_fini(struct swi_locators *ls)
+{
+	free(ls->v);
+	*ls = (struct swi_locators){0};
+}
+
+static struct swi_locator *set_of(struct swi_locators *ls, struct swarm_oid id)
+{
+	return &ls->v[(swi_index_key(id) >> 32) % SWI_LOCATOR_SETS * SWI_LOCATOR_WAYS];
+}
+
+static bool in_use(const struct swi_locator *l)
+{
+	return l->epoch != 0;
+}
+
+static struct swi_locator *find(struct swi_locators *ls, struct swarm_oid id)
+{
+	struct swi_locator *set = ls->v ? set_of(ls, id) : NULL;
+
+	for (uint32_t i = 0; set && i < SWI_LOCATOR_WAYS; i++) {
+		if (in_use(&set[i]) && swarm_oid_equal(set[i].id, id))
+			return &set[i];
+	}
+	return NULL;
+}
+
+const struct swi_locator *swi_locator_find(struct swi_locators *ls, struct swarm_oid id)
+{
+	struct swi_locator *l = find(ls, id);
+
+	if (l)
+		l->used = ++ls->clock & 0x7fffffffu;
+	return l;
+}
+
+void swi_locator_put(struct swi_locators *ls, const struct swi_locator *loc)
+{
+	struct swi_locator *l, *set;
+
+	if (!ls->v)
+		ls->v = calloc((size_t)SWI_LOCATOR_SETS * SWI_LOCATOR_WAYS, sizeof(*ls->v));
+	if (!ls->v || !loc->epoch)
+		return;
+	l = find(ls, loc->id);
+	set = set_of(ls, loc->id);
+	for (uint32_t i = 0; !l && i < SWI_LOCATOR_WAYS; i++) {
+		if (!in_use(&set[i]))
+			l = &set[i];
+	}
+	if (!l) {
+		l = set;
+		for (uint32_t i = 1; i < SWI_LOCATOR_WAYS; i++) {
+			if (((ls->clock - set[i].used) & 0x7fffffffu) >
+			    ((ls->clock - l->used) & 0x7fffffffu))
+				l = &set[i];
+		}
+	}
+	ls->count += !in_use(l);
+	*l = *loc;
+	l->used = ++ls->clock & 0x7fffffffu;
+}
+
+void swi_locator_drop(struct swi_locators *ls, struct swarm_oid id)
+{
+	struct swi_locator *l = find(ls, id);
+
+	if (!l)
+		return;
+	*l = (struct swi_locator){0};
+	ls->count--;
+}
+
+bool swi_locator_fits(const struct swi_locator *loc, const struct swi_object_head *h)
+{
+	/* crc: a record that lands from disk looks like the object that was written, and is not whole yet. */
+	return h->magic == SWI_OBJ_MAGIC && h->oid[0] == loc->id.w[0] && h->oid[1] == loc->id.w[1] &&
+	       h->gen == loc->gen && h->epoch == loc->epoch && h->len == loc->len && h->crc == 0 &&
+	       atomic_load_explicit(&h->state, memory_order_relaxed) == SWI_OBJ_SEALED;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * locator.h - where an object lies in another node's arena, as this node last learned it.
+ *
+ * A bounded table, four ways a set; the one not used for longest in its set goes. A locator is a hint: what
+ * a READ through it brings is believed only after the header was checked (swi_locator_fits), and a
+ * locator whose check failed, or whose node began another life, is dropped. Keys of regions are not
+ * part of it: they are the connection's. Owner thread of the node.
+ */
+#ifndef SWI_LOCATOR_H
+#define SWI_LOCATOR_H
+
+#include <swarm/store.h>
+
+#include "store/shm.h"
+
+#define SWI_LOCATOR_SETS 16384u
+#define SWI_LOCATOR_WAYS 4u
+
+struct swi_locator {
+	struct swarm_oid id;
+	uint64_t epoch; /* boot epoch of the node that has it: names the node's life */
+	uint64_t offset; /* of the header, in its arena */
+	uint64_t len, digest;
+	uint32_t gen;
+	uint32_t used : 31; /* coarse age */
+	uint32_t has_digest : 1;
+};
+
+struct swi_locators {
+	struct swi_locator *v; /* made with the first one */
+	uint32_t clock;
+	uint64_t count;
+};
+
+void swi_locators_fini(struct swi_locators *ls);
+/* NULL = none. Valid until the next call on @ls. */
+const struct swi_locator *swi_locator_find(struct swi_locators *ls, struct swarm_oid id);
+/* Copies; replaces what was known of the id. Without memory it is forgotten. */
+void swi_locator_put(struct swi_locators *ls, const struct swi_locator *loc);
+void swi_locator_drop(struct swi_locators *ls, struct swarm_oid id);
+/* Is @h, as READ, the header of exactly this sealed object, whole, in that life of that node? */
+bool swi_locator_fits(const struct swi_locator *loc, const struct swi_object_head *h);
+
+#endif
