@@ -161,6 +161,23 @@ int swi_attach_wait(void *ctx, struct swi_client_shm *shm, uint32_t seen, uint64
 	return -ETIMEDOUT;
 }
 
+int swi_attach_event(void *ctx, uint32_t number, int fd)
+{
+	const struct swi_attachment *at = ctx;
+	const struct swi_hello say = {.magic = SWI_HELLO_MAGIC,
+				      .version = SWI_SHM_VERSION,
+				      .role = number,
+				      .kind = SWI_HELLO_EVENT};
+	const int rc = swi_sock_send(at->sock, &say, sizeof(say), &fd, fd >= 0 ? 1 : 0);
+
+	return rc ? SWARM_ENODAEMON : 0;
+}
+
+bool swi_attach_gone(void *ctx)
+{
+	return node_is_gone(ctx);
+}
+
 void swi_attach_wake_others(void *ctx SWI_UNUSED, struct swi_client_shm *shm)
 {
 	swi_futex_wake(shm);

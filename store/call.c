@@ -20,6 +20,9 @@ int swi_calls_init(struct swi_lc *lc)
 	pthread_mutex_init(&lc->push_lock, NULL);
 	pthread_mutex_init(&lc->pump_lock, NULL);
 	pthread_mutex_init(&lc->call_lock, NULL);
+	pthread_mutex_init(&lc->note_lock, NULL);
+	swi_list_init(&lc->sets);
+	swi_list_init(&lc->subs);
 	for (uint32_t i = 0; i < SWI_LC_BUCKETS; i++)
 		swi_list_init(&lc->calls[i]);
 	swi_ring_attach(&lc->req, (void *)((uint8_t *)lc->shm + SWI_CLIENT_REQ_OFF), SWI_RING_REQ);
@@ -32,6 +35,7 @@ void swi_calls_fini(struct swi_lc *lc)
 	pthread_mutex_destroy(&lc->push_lock);
 	pthread_mutex_destroy(&lc->pump_lock);
 	pthread_mutex_destroy(&lc->call_lock);
+	pthread_mutex_destroy(&lc->note_lock);
 }
 
 static struct swi_list *bucket(struct swi_lc *lc, uint64_t req)
@@ -71,7 +75,7 @@ int swi_lc_try_post_quiet(struct swi_lc *lc, uint16_t type, const void *body, ui
 	return push(lc, type, 0, body, len);
 }
 
-static bool forget(struct swi_lc *lc, struct swi_call *call)
+bool swi_lc_forget(struct swi_lc *lc, struct swi_call *call)
 {
 	bool waiting = false;
 
@@ -101,7 +105,7 @@ int swi_lc_try_post(struct swi_lc *lc, uint16_t type, const void *body, uint32_t
 
 	if (rc) {
 		if (call)
-			forget(lc, call);
+			(void)swi_lc_forget(lc, call);
 		return rc;
 	}
 	ring_doorbell(lc);
@@ -181,10 +185,24 @@ static void deliver(struct swi_lc *lc, const struct swi_msg *msg)
 		undo_late(lc, msg->req, status, &body);
 		return;
 	}
+	const bool detached = call->detached;
+
 	call->status = status;
 	if (call->on_reply)
 		call->on_reply(call, status, &body);
+	if (detached)
+		return;
 	__atomic_store_n(&call->done, true, __ATOMIC_RELEASE); /* from here on it is its owner's */
+}
+
+static void note(struct swi_lc *lc, const struct swi_msg *msg)
+{
+	struct swi_rd body = swi_rd_init(msg->body, msg->len);
+
+	if (msg->type == SWI_L_SET_READY)
+		swi_waitset_note(lc, &body);
+	else if (msg->type == SWI_L_NOTIFY)
+		swi_sub_note(lc, &body);
 }
 
 static int pump_locked(struct swi_lc *lc)
@@ -195,7 +213,9 @@ static int pump_locked(struct swi_lc *lc)
 	while (swi_ring_peek(&lc->rsp, &msg) > 0) {
 		if (msg.type == SWI_L_REPLY)
 			deliver(lc, &msg);
-		else if (msg.type >= SWI_L_UPPER && lc->o.upper)
+		else if (msg.type < SWI_L_UPPER)
+			note(lc, &msg);
+		else if (lc->o.upper)
 			lc->o.upper(lc->o.upper_ctx, &msg);
 		swi_ring_pop(&lc->rsp);
 		n++;
@@ -222,11 +242,16 @@ int swi_lc_pump(struct swi_lc *lc)
 	} while (true);
 	if (n) {
 		atomic_fetch_add(&lc->pumped, (uint64_t)n);
-		atomic_fetch_add(&lc->shm->wake, 1);
-		if (atomic_load(&lc->shm->sleeping) && lc->o.wake_others)
-			lc->o.wake_others(lc->o.wait_ctx, lc->shm);
+		swi_lc_kick(lc);
 	}
 	return n;
+}
+
+void swi_lc_kick(struct swi_lc *lc)
+{
+	atomic_fetch_add(&lc->shm->wake, 1);
+	if (atomic_load(&lc->shm->sleeping) && lc->o.wake_others)
+		lc->o.wake_others(lc->o.wait_ctx, lc->shm);
 }
 
 static bool is_done(const struct swi_call *call)
@@ -237,38 +262,54 @@ static bool is_done(const struct swi_call *call)
 /* Gives up on @call, unless its answer is being delivered at this moment. */
 static int give_up(struct swi_lc *lc, struct swi_call *call, int rc)
 {
-	if (forget(lc, call))
+	if (swi_lc_forget(lc, call))
 		return rc;
 	while (!is_done(call))
 		sched_yield();
 	return 0;
 }
 
-int swi_lc_wait(struct swi_lc *lc, struct swi_call *call, uint64_t timeout_ns)
+int swi_lc_wait_for(struct swi_lc *lc, bool (*is)(void *arg), void *arg, uint64_t timeout_ns)
 {
 	uint64_t deadline = 0;
 
-	for (uint32_t i = 0; i < SPINS && !is_done(call); i++)
+	if (!timeout_ns) {
+		swi_lc_pump(lc);
+		return is(arg) ? 0 : -ETIMEDOUT;
+	}
+	for (uint32_t i = 0; i < SPINS && !is(arg); i++)
 		if (!swi_lc_pump(lc))
 			swi_cpu_relax();
-	while (!is_done(call)) {
+	while (!is(arg)) {
 		const uint32_t seen = atomic_load(&lc->shm->wake);
 		uint64_t left = UINT64_MAX;
 
-		if (swi_lc_pump(lc) || is_done(call))
+		if (swi_lc_pump(lc) || is(arg))
 			continue;
 		if (timeout_ns != UINT64_MAX) {
 			const uint64_t now = swi_now(swi_env_real());
 
 			deadline = deadline ? deadline : swi_sat_add(now, timeout_ns);
 			if (now >= deadline)
-				return give_up(lc, call, -ETIMEDOUT);
+				return -ETIMEDOUT;
 			left = deadline - now;
 		}
 		if (sleep_on(lc, seen, left) == SWARM_ENODAEMON)
-			return give_up(lc, call, SWARM_ENODAEMON);
+			return SWARM_ENODAEMON;
 	}
 	return 0;
+}
+
+static bool call_done(void *arg)
+{
+	return is_done(arg);
+}
+
+int swi_lc_wait(struct swi_lc *lc, struct swi_call *call, uint64_t timeout_ns)
+{
+	const int rc = swi_lc_wait_for(lc, call_done, call, timeout_ns);
+
+	return rc ? give_up(lc, call, rc) : 0;
 }
 
 int swi_lc_wait_any(struct swi_lc *lc, uint64_t timeout_ns)

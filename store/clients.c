@@ -27,6 +27,7 @@ int swi_clients_init(struct swi_snode *sn)
 
 	swi_list_init(&c->list);
 	swi_list_init(&c->rooms);
+	swi_list_init(&c->dirty_sets);
 	c->page_grant = calloc(sn->arena_bytes / SWI_PAGE, sizeof(*c->page_grant));
 	c->scratch = malloc(swi_ring_body_max(SWI_RING_REQ));
 	return c->page_grant && c->scratch ? 0 : -ENOMEM;
@@ -72,6 +73,8 @@ int swi_client_attach(struct swi_snode *sn, struct swi_client_shm *shm, struct s
 	swi_list_init(&cl->held);
 	swi_list_init(&cl->gets);
 	swi_list_init(&cl->manys);
+	swi_list_init(&cl->sets);
+	swi_list_init(&cl->subs);
 	swi_list_init(&cl->waits);
 	swi_list_init(&cl->rooms);
 	swi_list_init(&cl->dials);
@@ -98,6 +101,14 @@ void swi_client_condemn(struct swi_client *cl, const char *what)
 
 /* ---- out ---- */
 
+static void raise_event(struct swi_client *cl, uint32_t event)
+{
+	if (!cl->db || !cl->db->event)
+		return;
+	atomic_thread_fence(memory_order_seq_cst); /* partner: swi_event_settle() */
+	cl->db->event(cl->db, cl->shm, event);
+}
+
 static int flush_out(struct swi_client *cl)
 {
 	int n = 0;
@@ -114,6 +125,11 @@ static int flush_out(struct swi_client *cl)
 	}
 	if (n && cl->db)
 		cl->db->ring(cl->db, cl->shm);
+	for (uint32_t i = 0; n && i < SWI_EVENTS; i++)
+		if (cl->late_events & 1ull << i)
+			raise_event(cl, i + 1);
+	if (swi_list_empty(&cl->out))
+		cl->late_events = 0;
 	return n;
 }
 
@@ -149,6 +165,15 @@ void swi_client_send(struct swi_client *cl, uint16_t type, uint64_t req, const v
 	}
 	if (cl->db)
 		cl->db->ring(cl->db, cl->shm);
+}
+
+void swi_client_event(struct swi_client *cl, uint32_t event)
+{
+	if (!event || event > SWI_EVENTS || cl->gone || cl->condemned)
+		return;
+	if (!swi_list_empty(&cl->out))
+		cl->late_events |= 1ull << (event - 1);
+	raise_event(cl, event);
 }
 
 void swi_client_reply_error(struct swi_client *cl, uint64_t req, int status, const char *text)

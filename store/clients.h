@@ -49,6 +49,11 @@ struct swi_client {
 	char *status_text;	/* of the last SWI_L_STATUS with offset 0 */
 	uint32_t requests;	/* asked and not answered */
 	uint32_t items;		/* objects waited for in lists (request.h) */
+	struct swi_list sets;	/* struct swi_client_set (sets.c) */
+	struct swi_list subs;	/* struct swi_client_sub (notify.c) */
+	uint32_t set_count, sub_count;
+	uint32_t unsaid_seen;	/* shm->unsaid when last looked at */
+	uint64_t late_events;	/* bit i: eventfd i + 1 is for a message that waits in out */
 };
 
 struct swi_clients {
@@ -66,6 +71,7 @@ struct swi_clients {
 	uint32_t *grant_free;	/* numbers to use again */
 	uint32_t grant_free_count, grant_count;
 	uint64_t errors;	/* clients condemned, ranges refused */
+	struct swi_list dirty_sets; /* struct swi_client_set with rows to be sent */
 	uint8_t *scratch;	/* a request is copied out of shared memory before it is read */
 };
 
@@ -77,6 +83,10 @@ uint64_t swi_clients_deadline_ns(struct swi_snode *sn);
 bool swi_clients_ready(struct swi_snode *sn);
 /* Objects in memory: what everybody sealed, less what was removed. A client that lies changes this number only. */
 uint64_t swi_clients_objects(struct swi_snode *sn);
+/* What was just sent is for a queue that a poll loop of the client watches; 0 = for none. */
+void swi_client_event(struct swi_client *cl, uint32_t event);
+/* sets.c: sends what came. */
+int swi_client_sets_step(struct swi_snode *sn);
 /* Nonsense came from this client: it will be cut off. */
 void swi_client_condemn(struct swi_client *cl, const char *what);
 

@@ -253,8 +253,10 @@ void swi_snode_sealed(struct swi_snode *sn, struct swarm_ref ref, uint64_t len)
 {
 	struct swi_local lo;
 
-	if (swi_local_find(sn, ref.id, &lo))
+	if (swi_local_find(sn, ref.id, &lo)) {
 		swi_dir_have(sn, ref, lo.len, SWI_COPY_PRIMARY);
+		swi_notify_sealed(sn, &lo);
+	}
 	(void)len; /* foreign; the header was checked instead */
 }
 
@@ -323,10 +325,13 @@ int swi_dir_on_copies(struct swi_link *l, struct swi_rd *body)
 
 void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
 {
+	struct swi_object_head head;
 	struct swi_local lo;
 
 	if (swi_local_find(sn, id, &lo))
-		swi_object_drop(sn, &lo.hit);
+		swi_object_deleted(sn, &lo.hit);
+	else if (sn->spill && swi_spill_find(sn->spill, id, &head))
+		swi_notify_deleted(sn, (struct swarm_ref){.id = id, .home = head.home}, head.len);
 	if (sn->spill)
 		swi_spill_forget(sn->spill, id);
 	swi_evict_forget(sn, id);

@@ -323,7 +323,7 @@ static void finish_kill(struct swi_snode *sn, const struct swi_index_hit *hit)
 		return;
 	const struct swarm_ref ref = {.id = {.w = {h->oid[0], h->oid[1]}}, .home = h->home};
 
-	if (swi_object_drop(sn, hit))
+	if (swi_object_deleted(sn, hit))
 		swi_delete(sn, ref);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hello.h - the only bytes that cross the run directory's socket: one question, one answer with four
- * descriptors. After them the socket says nothing more; its end is the end of either side.
+ * descriptors. After them only the client speaks: of its eventfds. The socket's end is the end of either side.
  */
 #ifndef SWI_HELLO_H
 #define SWI_HELLO_H
@@ -13,8 +13,10 @@
 #define SWI_HELLO_MAGIC	 0x4f4c4853u /* "SHLO" */
 
 struct swi_hello {
-	uint32_t magic, version, role, reserved;
+	uint32_t magic, version, role, kind; /* enum swi_hello_kind */
 };
+/* After its hello a client may still say which eventfds it has: role is the number, with a descriptor or without. */
+enum swi_hello_kind { SWI_HELLO_JOIN = 0, SWI_HELLO_EVENT = 1 };
 
 enum { SWI_FD_ARENA, SWI_FD_INDEX, SWI_FD_CLIENT, SWI_FD_DOORBELL, SWI_FD_COUNT };
 
@@ -29,7 +31,7 @@ struct swi_welcome {
 struct swi_attachment {
 	struct swi_mem arena, index, client;
 	int doorbell; /* eventfd; -1 = none */
-	int sock;     /* -1: the node lives in this process */
+	int sock;     /* also when the node lives in this process */
 };
 void swi_attachment_fini(struct swi_attachment *at);
 

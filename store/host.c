@@ -96,7 +96,7 @@ static void on_bell(void *ctx SWI_UNUSED, uint32_t events SWI_UNUSED)
 
 /* ---- life ---- */
 
-static void ring_client(struct swi_doorbell *db SWI_UNUSED, struct swi_client_shm *shm)
+void swi_host_ring(struct swi_doorbell *db SWI_UNUSED, struct swi_client_shm *shm)
 {
 	atomic_fetch_add(&shm->wake, 1); /* partner: swi_futex_wait() */
 	if (atomic_load(&shm->sleeping))
@@ -200,7 +200,6 @@ int swi_host_create(const struct swi_host_opts *opts, struct swi_host **out, cha
 		why[0] = '\0';
 	h->env = swi_env_real();
 	h->epoll = h->bell = h->listener = h->lock = h->arena.fd = h->index.fd = -1;
-	h->doorbell.ring = ring_client;
 	swi_list_init(&h->watched);
 	swi_list_init(&h->dead);
 	swi_list_init(&h->clients);

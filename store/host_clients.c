@@ -69,9 +69,55 @@ static void client_free(struct swi_host_client *hc)
 		swi_host_del_fd(hc->h, hc->pidfd);
 		close(hc->pidfd);
 	}
+	for (uint32_t i = 0; i < SWI_EVENTS; i++)
+		if (hc->event[i] >= 0)
+			close(hc->event[i]);
 	swi_mem_fini(&hc->mem);
 	swi_list_del(&hc->link);
 	free(hc);
+}
+
+static void write_event(struct swi_doorbell *db, struct swi_client_shm *shm, uint32_t number)
+{
+	const struct swi_host_client *hc = swi_container_of(db, struct swi_host_client, db);
+	const int fd = hc->event[number - 1];
+	const uint64_t one = 1;
+
+	/* Not there yet: the word stays armed, and set_event() writes. */
+	if (fd >= 0 && atomic_exchange(&shm->armed[number - 1], 0))
+		(void)!write(fd, &one, sizeof(one));
+}
+
+/* An eventfd and nothing else: what the node writes to must never make it wait. */
+static bool is_eventfd(int fd)
+{
+	char link[64], name[64] = "";
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	const ssize_t n = readlink(link, name, sizeof(name) - 1);
+
+	return n > 0 && !strncmp(name, "anon_inode:[eventfd", 19) &&
+	       !fcntl(fd, F_SETFL, O_NONBLOCK);
+}
+
+/* What a client says after its hello. -EPROTO: nonsense. Takes @fd over. */
+static int set_event(struct swi_host_client *hc, const struct swi_hello *hello, int fd)
+{
+	const uint64_t one = 1;
+	int *slot = hello->role && hello->role <= SWI_EVENTS ? &hc->event[hello->role - 1] : NULL;
+
+	if (!slot || hello->magic != SWI_HELLO_MAGIC || hello->kind != SWI_HELLO_EVENT ||
+	    (fd >= 0 && !is_eventfd(fd))) {
+		if (fd >= 0)
+			close(fd);
+		return -EPROTO;
+	}
+	if (*slot >= 0)
+		close(*slot);
+	*slot = fd;
+	if (fd >= 0) /* what came before we knew it */
+		(void)!write(fd, &one, sizeof(one));
+	return 0;
 }
 
 static struct swi_host_client *client_make(struct swi_host *h, int sock, uint32_t pid)
@@ -85,6 +131,9 @@ static struct swi_host_client *client_make(struct swi_host *h, int sock, uint32_
 	hc->pidfd = -1;
 	hc->pid = pid;
 	hc->mem.fd = -1;
+	hc->db = (struct swi_doorbell){.ring = swi_host_ring, .event = write_event};
+	for (uint32_t i = 0; i < SWI_EVENTS; i++)
+		hc->event[i] = -1;
 	hc->deadline_ns = swi_now(h->env) + HELLO_NS;
 	swi_list_push_back(&h->clients, &hc->link);
 	return hc;
@@ -107,7 +156,7 @@ static int client_admit(struct swi_host_client *hc, uint32_t role, char *why, si
 	rc = swi_mem_create("memory of a client", SWI_CLIENT_BYTES, false, &hc->mem, why, why_len);
 	if (rc)
 		return rc;
-	return swi_client_attach(h->sn, hc->mem.addr, &h->doorbell, hc->pid, role, &hc->cl);
+	return swi_client_attach(h->sn, hc->mem.addr, &hc->db, hc->pid, role, &hc->cl);
 }
 
 static int client_hello(struct swi_host_client *hc, const struct swi_hello *hello)
@@ -140,10 +189,12 @@ static void on_socket(void *ctx, uint32_t events SWI_UNUSED)
 	struct swi_host_client *hc = ctx;
 	struct swi_hello hello;
 	uint32_t n = 0;
-	char byte;
+	int fd = -1;
 
-	if (hc->cl) { /* it has nothing more to say: the end, or nonsense */
-		if (recv(hc->sock, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN)
+	if (hc->cl) { /* an eventfd; else the end, or nonsense */
+		const int rc = swi_sock_recv(hc->sock, &hello, sizeof(hello), &fd, 1, &n);
+
+		if (rc == -EAGAIN || (!rc && !set_event(hc, &hello, n ? fd : -1)))
 			return;
 	} else {
 		const int rc = swi_sock_recv(hc->sock, &hello, sizeof(hello), NULL, 0, &n);
@@ -279,8 +330,20 @@ int swi_host_attach_local(struct swi_host *h, uint32_t role, struct swi_attachme
 {
 	struct swi_attachment at = {
 	    .arena.fd = -1, .index.fd = -1, .client.fd = -1, .doorbell = -1, .sock = -1};
-	struct swi_host_client *hc = client_make(h, -1, (uint32_t)getpid());
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	struct swi_host_client *hc = client_make(h, pair[0], (uint32_t)getpid());
 	int rc = hc ? client_admit(hc, role, why, why_len) : -ENOMEM;
+
+	if (!hc)
+		close(pair[0]);
+	at.sock = pair[1];
+	if (!rc && fcntl(pair[0], F_SETFL, O_NONBLOCK))
+		rc = -errno;
+	if (!rc)
+		rc = swi_host_add_fd(h, pair[0], EPOLLIN | EPOLLRDHUP, on_socket, hc);
 
 	if (!rc)
 		rc = dup_into(&h->arena, &at.arena);

@@ -25,6 +25,8 @@ struct swi_host_client {
 	uint32_t pid;
 	struct swi_client *cl; /* NULL: has not said hello */
 	uint64_t deadline_ns;  /* of the hello */
+	struct swi_doorbell db;
+	int event[SWI_EVENTS]; /* eventfds of the client; -1 = none */
 };
 
 struct swi_host {
@@ -35,7 +37,6 @@ struct swi_host {
 	struct swi_shm_head *head;
 	struct swi_snode *sn;
 	struct swi_host_upper upper;
-	struct swi_doorbell doorbell;
 	int epoll, bell, listener, lock;
 	struct swi_list watched, dead; /* struct swi_watched */
 	struct swi_list clients;       /* struct swi_host_client */
@@ -44,6 +45,8 @@ struct swi_host {
 	uint32_t disk_count;
 };
 
+/* host.c: wakes the threads of a client. */
+void swi_host_ring(struct swi_doorbell *db, struct swi_client_shm *shm);
 int swi_host_listen(struct swi_host *h, char *why, size_t why_len);
 void swi_host_clients_fini(struct swi_host *h);
 /* Cuts off those that are condemned or never said hello; number of them. */

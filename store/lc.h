@@ -54,6 +54,13 @@ struct swi_lc {
 	struct swi_list spare; /* chunks that came while another was in use */
 	struct swi_list large; /* extents for large objects with room left */
 	struct swi_list chunks; /* all of them, by ->all */
+	pthread_mutex_t note_lock; /* the two lists below; taken while pumping: never post with it */
+	struct swi_list sets; /* struct swarm_waitset */
+	struct swi_list subs; /* struct swarm_sub */
+	uint32_t next_note;   /* number of a set or subscription */
+	_Atomic uint32_t in_flight; /* gets of completion queues */
+	uint64_t events;      /* bit i: eventfd i + 1 is taken */
+
 	_Atomic int large_streak; /* requests for large room in a row; < 0: room is short */
 };
 
@@ -71,6 +78,28 @@ uint64_t swi_chunks_room(struct swi_lc *lc);
 
 /* batch.c: nobody waits for this answer of a GET_MANY any more. */
 void swi_batch_undo(struct swi_lc *lc, struct swi_rd *body);
+
+/* event.c: an eventfd that says that a queue of this process is not empty. */
+struct swi_event {
+	struct swi_lc *lc;
+	uint32_t number; /* 0 = none */
+	int fd;
+};
+#define SWI_EVENT_NONE {.fd = -1}
+/* -EMFILE: all SWI_EVENTS are in use, -ENOSYS: not in a simulation. */
+int swi_event_open(struct swi_lc *lc, struct swi_event *ev);
+void swi_event_close(struct swi_event *ev); /* idempotent */
+/* The queue got something. With the queue's lock, or before anybody knows of it. */
+void swi_event_raise(struct swi_event *ev);
+/*
+ * The queue was found empty (@nothing: it had nothing at all for the caller): from here on the next arrival makes
+ * the descriptor readable. Pumps; the caller then looks once more and raises it if something came. Without locks.
+ */
+void swi_event_settle(struct swi_event *ev, bool nothing);
+
+/* waitset.c, subscribe.c: SET_READY and NOTIFY, on the pumping thread. The body is the node's word. */
+void swi_waitset_note(struct swi_lc *lc, struct swi_rd *body);
+void swi_sub_note(struct swi_lc *lc, struct swi_rd *body);
 
 /* call.c */
 #define SWI_LC_GRACE_NS (2 * NS_PER_S) /* after a call's time: the node's own limit ends first */

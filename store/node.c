@@ -113,6 +113,7 @@ int swi_snode_create(const struct swi_snode_opts *opts, struct swi_snode **out, 
 	sn->epoch = opts->epoch;
 	sn->now_ns = swi_now(sn->env);
 	swi_list_init(&sn->clients.list);
+	swi_notify_init(sn);
 	swi_holds_init(sn);
 	swi_quarantine_init(sn);
 	swi_fetches_init(sn);
@@ -250,6 +251,8 @@ int swi_snode_step(struct swi_snode *sn)
 	n += swi_dir_step(sn);
 	n += swi_digests_step(sn);
 	n += swi_timers_run(&sn->timers, sn->now_ns);
+	n += swi_client_sets_step(sn);
+	n += swi_notify_step(sn);
 	n += swi_evict_step(sn);
 	n += swi_holds_step(sn);
 	n += swi_quarantine_step(sn);
@@ -372,6 +375,23 @@ bool swi_object_drop(struct swi_snode *sn, const struct swi_index_hit *hit)
 		return true;
 	}
 	swi_retire(sn, offset, bytes);
+	return true;
+}
+
+bool swi_object_deleted(struct swi_snode *sn, const struct swi_index_hit *hit)
+{
+	const struct swi_object_head *h = swi_object_at(sn, swi_slot_offset(hit->word), NULL);
+	struct swarm_ref ref = {0};
+	uint64_t len = 0;
+
+	if (h) {
+		ref = (struct swarm_ref){.id = {.w = {h->oid[0], h->oid[1]}}, .home = h->home};
+		len = h->len;
+	}
+	if (!swi_object_drop(sn, hit))
+		return false;
+	if (h)
+		swi_notify_deleted(sn, ref, len);
 	return true;
 }
 

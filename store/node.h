@@ -239,6 +239,8 @@ void swi_drain_start(struct swi_snode *sn, struct swi_drain *d, const uint32_t *
 
 struct swi_doorbell { /* how to wake a sleeping client; the simulator's does nothing */
 	void (*ring)(struct swi_doorbell *db, struct swi_client_shm *shm);
+	/* Writes eventfd @number of this client if it is armed; NULL: there are none. */
+	void (*event)(struct swi_doorbell *db, struct swi_client_shm *shm, uint32_t number);
 };
 /* @shm: SWI_CLIENT_BYTES, zeroed, made by the host; @role is the layer above's. The client is the node's until _gone. */
 int swi_client_attach(struct swi_snode *sn, struct swi_client_shm *shm, struct swi_doorbell *db,

@@ -320,6 +320,18 @@ static void announce(struct swi_lc *lc, struct swarm_ref ref, uint64_t len)
 	(void)!swi_lc_post(lc, SWI_L_SEALED, buf, w.len, NULL);
 }
 
+/* For subscribers only: nobody waits, so neither do we; what cannot be said is counted. */
+static void mention(struct swi_lc *lc, struct swarm_ref ref, uint64_t len)
+{
+	uint8_t buf[32];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	swi_wr_ref(&w, ref);
+	swi_wr_u64(&w, len);
+	if (swi_lc_try_post(lc, SWI_L_SEALED, buf, w.len, NULL))
+		atomic_fetch_add_explicit(&lc->shm->unsaid, 1, memory_order_relaxed);
+}
+
 int swi_lc_seal(struct swi_lc *lc, struct swarm_buf *buf)
 {
 	struct swi_chunk *c = (struct swi_chunk *)(uintptr_t)buf->priv[0];
@@ -345,6 +357,8 @@ int swi_lc_seal(struct swi_lc *lc, struct swarm_buf *buf)
 	    (atomic_load(&index->waiters) ||
 	     (!buf->ref.home && atomic_load_explicit(&index->clustered, memory_order_relaxed))))
 		announce(lc, buf->ref, buf->len);
+	else if (!rc && SWI_UNLIKELY(atomic_load(&index->subscribers))) /* partner: do_subscribe() in notify.c */
+		mention(lc, buf->ref, buf->len);
 	drop_intent(in); /* only now: a node that was not told of the object tells those who wait for it */
 	swi_chunk_put(lc, c);
 	memset(buf, 0, sizeof(*buf));

@@ -32,6 +32,10 @@ struct swi_lc_opts {
 	/* Wakes every other thread of this process that is inside wait(); NULL in the simulator. */
 	void (*wake_others)(void *ctx, struct swi_client_shm *shm);
 	void *wait_ctx;
+	/* eventfd @number (1 to SWI_EVENTS) of this client is @fd from now on; -1 = ends. NULL: there are none. 0 or an error. */
+	int (*event)(void *ctx, uint32_t number, int fd);
+	/* Is the node gone? NULL: never. */
+	bool (*gone)(void *ctx);
 	/* Unsolicited messages of the layer above (type >= SWI_L_UPPER), on whichever thread pumps. */
 	void (*upper)(void *ctx, const struct swi_msg *msg);
 	void *upper_ctx;
@@ -48,6 +52,7 @@ struct swi_call {
 	struct swi_list link;
 	uint64_t req;
 	bool done;
+	bool detached; /* nobody waits for done: on_reply is the last that touches the call */
 	/* On the pumping thread; @status and the rest of the reply body. May be NULL. */
 	void (*on_reply)(struct swi_call *call, int status, struct swi_rd *body);
 	void *owner;
@@ -63,6 +68,12 @@ int swi_lc_post(struct swi_lc *lc, uint16_t type, const void *body, uint32_t len
 int swi_lc_pump(struct swi_lc *lc);
 /* Pumps until @call is done; spins first. 0 (look at call->status), -ETIMEDOUT (the call is then forgotten), SWARM_ENODAEMON. */
 int swi_lc_wait(struct swi_lc *lc, struct swi_call *call, uint64_t timeout_ns);
+/* Pumps until @is(arg), which is asked on this thread, without a lock; timeout 0: looks once. 0, -ETIMEDOUT, SWARM_ENODAEMON. */
+int swi_lc_wait_for(struct swi_lc *lc, bool (*is)(void *arg), void *arg, uint64_t timeout_ns);
+/* Those in wait_for() ask again: something changed in this process alone. */
+void swi_lc_kick(struct swi_lc *lc);
+/* True: @call is its owner's again and on_reply will not be called. False: it was, or is being called now. */
+bool swi_lc_forget(struct swi_lc *lc, struct swi_call *call);
 /* Waits until something was pumped (any reply or upper message) or timeout. For workers. */
 int swi_lc_wait_any(struct swi_lc *lc, uint64_t timeout_ns);
 

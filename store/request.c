@@ -2,7 +2,7 @@
 /*
  * request.c - what each message of a client asks for (proto.h): the switch, and the short ones. See request.h.
  *
- * Elsewhere: room (grant.c), many objects at once (many.c). Owner thread of the node.
+ * Elsewhere: room (grant.c), many objects at once (many.c), wait sets (sets.c), subscriptions (notify.c). Owner thread of the node.
  */
 #include <swarm/store.h>
 
@@ -14,6 +14,7 @@ struct client_get {
 	struct swi_list link;
 	struct swi_client *cl;
 	uint64_t req;
+	uint32_t event;
 	struct swi_want want;
 };
 
@@ -83,8 +84,31 @@ static void get_answer(struct swi_want *want, int status, const char *text, uint
 		swi_hold_drop(g->cl->sn, offset);
 		swi_client_reply_error(g->cl, g->req, SWARM_ECORRUPT, "the object's header is damaged");
 	}
+	swi_client_event(g->cl, g->event);
 	swi_client_blocked(g->cl, -1);
 	free(g);
+}
+
+static int do_get_cancel(struct swi_client *cl, const struct swi_msg *msg)
+{
+	struct swi_rd r = swi_rd_init(msg->body, msg->len);
+	const uint64_t req = swi_rd_u64(&r);
+
+	if (!swi_rd_done(&r))
+		return -EPROTO;
+	swi_list_for_each(it, &cl->gets)
+	{
+		struct client_get *g = swi_list_entry(it, struct client_get, link);
+
+		if (g->req != req)
+			continue;
+		swi_want_cancel(cl->sn, &g->want);
+		swi_list_del(&g->link);
+		swi_client_blocked(cl, -1);
+		free(g);
+		return 0;
+	}
+	return 0; /* its answer crossed this */
 }
 
 static int do_get(struct swi_client *cl, const struct swi_msg *msg)
@@ -92,8 +116,9 @@ static int do_get(struct swi_client *cl, const struct swi_msg *msg)
 	struct swi_rd r = swi_rd_init(msg->body, msg->len);
 	const struct swarm_ref ref = swi_rd_ref(&r);
 	const uint64_t timeout_ns = swi_rd_u64(&r);
+	const uint32_t event = r.pos < r.len ? swi_rd_u32(&r) : 0;
 
-	if (!swi_rd_done(&r) || !msg->req)
+	if (!swi_rd_done(&r) || !msg->req || event > SWI_EVENTS)
 		return -EPROTO;
 	struct client_get *g = calloc(1, sizeof(*g));
 
@@ -103,6 +128,7 @@ static int do_get(struct swi_client *cl, const struct swi_msg *msg)
 	}
 	g->cl = cl;
 	g->req = msg->req;
+	g->event = event;
 	g->want.ref = ref;
 	g->want.deadline_ns = swi_sat_add(cl->sn->now_ns, timeout_ns);
 	g->want.cb = get_answer;
@@ -458,7 +484,7 @@ static int do_delete(struct swi_client *cl, const struct swi_msg *msg)
 	if (!swi_rd_done(&r))
 		return -EPROTO;
 	while (swi_index_find_dead(&sn->index, swi_index_key(ref.id), &hit))
-		swi_object_drop(sn, &hit);
+		swi_object_deleted(sn, &hit);
 	swi_delete(sn, ref);
 	return 0;
 }
@@ -580,6 +606,18 @@ int swi_client_request(struct swi_client *cl, const struct swi_msg *msg)
 		return do_peer(cl, msg);
 	case SWI_L_EXPLAIN:
 		return do_explain(cl, msg);
+	case SWI_L_GET_CANCEL:
+		return do_get_cancel(cl, msg);
+	case SWI_L_SET_ADD:
+	case SWI_L_SET_DEL:
+	case SWI_L_SET_EVENT:
+	case SWI_L_SET_END:
+		return swi_client_set(cl, msg);
+	case SWI_L_SUBSCRIBE:
+	case SWI_L_SUB_EVENT:
+	case SWI_L_SUB_ACK:
+	case SWI_L_SUB_END:
+		return swi_client_notify(cl, msg);
 	case SWI_L_SYNC:
 		return swi_sync_request(cl, msg);
 	default:
@@ -600,6 +638,8 @@ void swi_client_requests_drop(struct swi_client *cl)
 		free(g);
 	}
 	swi_client_manys_drop(cl);
+	swi_client_sets_drop(cl);
+	swi_client_subs_drop(cl);
 	while (!swi_list_empty(&cl->waits))
 		wait_free(swi_list_first(&cl->waits, struct client_wait, link));
 	swi_syncs_drop(cl);

@@ -29,4 +29,12 @@ int swi_client_get_many(struct swi_client *cl, const struct swi_msg *msg);
 int swi_client_held_many(struct swi_client *cl, const struct swi_msg *msg);
 void swi_client_manys_drop(struct swi_client *cl);
 
+/* ---- sets.c: SET_* ---- */
+int swi_client_set(struct swi_client *cl, const struct swi_msg *msg);
+void swi_client_sets_drop(struct swi_client *cl);
+
+/* ---- notify.c: SUBSCRIBE, SUB_* ---- */
+int swi_client_notify(struct swi_client *cl, const struct swi_msg *msg);
+void swi_client_subs_drop(struct swi_client *cl);
+
 #endif

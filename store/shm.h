@@ -136,6 +136,7 @@ struct swi_shm_head { /* start of the index memfd; one page */
 	_Atomic uint32_t keeps;	    /* 1: tasks may still need what a user deletes: the home decides when it goes */
 	uint64_t chunk_bytes;	    /* of a client's chunk for small objects */
 	alignas(64) _Atomic uint32_t waiters; /* > 0: somebody waits for an object: announce seals */
+	_Atomic uint32_t subscribers; /* > 0: somebody wants to hear of seals, but nobody waits: announce if it costs no wait */
 	_Atomic uint32_t sleeping;  /* 1: the node core sleeps: ring the doorbell after a push */
 	_Atomic uint32_t tick;	    /* coarse time, 100 ms, for recency */
 	alignas(64) _Atomic uint64_t objects; /* the node core alone: its own and those of clients that left, minus removed */
@@ -145,6 +146,7 @@ static_assert(sizeof(struct swi_shm_head) <= SWI_PAGE, "one page");
 /* ---- a client's own memfd ---- */
 #define SWI_PIN_SLOTS	 4096u
 #define SWI_INTENT_SLOTS 64u
+#define SWI_EVENTS	 64u
 /* A body may be a quarter of a ring: a task of SWARM_ARGS_MAX references and full inline bytes fits. */
 #define SWI_RING_REQ	 (512u << 10)
 #define SWI_RING_RSP	 (512u << 10)
@@ -182,6 +184,9 @@ struct swi_client_shm {
 	alignas(64) _Atomic uint32_t wake; /* futex word: the node adds 1 after a response */
 	_Atomic uint32_t sleeping;	   /* threads of the client in futex wait */
 	alignas(64) _Atomic uint32_t pin_high; /* slots below this were ever used */
+	_Atomic uint32_t unsaid; /* seals that subscribers were not told of: the request ring was full */
+	/* armed[i] = 1: eventfd i + 1 is to be written when its queue gets something; who swaps the 1 for 0 writes */
+	_Atomic uint32_t armed[SWI_EVENTS];
 	alignas(64) struct swi_intent intent[SWI_INTENT_SLOTS];
 	alignas(64) _Atomic uint64_t pin[SWI_PIN_SLOTS];
 	/* then: request ring (client produces), response ring (node produces) */

@@ -20,6 +20,7 @@
 #include "store/lease.h"
 #include "store/local.h"
 #include "store/locator.h"
+#include "store/notify.h"
 #include "store/node.h"
 #include "store/peer.h"
 #include "store/req.h"
@@ -41,6 +42,7 @@ struct swi_snode {
 	struct swi_index index;
 	struct swi_extents extents;
 	struct swi_clients clients;
+	struct swi_notify notify;
 	struct swi_holds holds;
 	struct swi_fetches fetches;
 	struct swi_tp *tp;	 /* NULL: no network */
@@ -73,6 +75,9 @@ bool swi_object_find(struct swi_snode *sn, struct swarm_oid id, struct swi_index
 uint32_t swi_snode_gen(struct swi_snode *sn);
 /* Takes a sealed or dead object out of the index and retires its extent. False: it changed meanwhile. */
 bool swi_object_drop(struct swi_snode *sn, const struct swi_index_hit *hit);
+
+/* As drop, because its user deleted it: who subscribed is told. */
+bool swi_object_deleted(struct swi_snode *sn, const struct swi_index_hit *hit);
 
 /* node.c: a message of this layer (types 0x100-0x1ff) on the chosen connection. < 0: nonsense. */
 int swi_snode_peer_msg(struct swi_snode *sn, struct swi_link *l, uint16_t type, struct swi_rd *body);

@@ -19,6 +19,8 @@ static int make_lc(struct swarm_store *st, void (*upper)(void *ctx, const struct
 	    .ring_ctx = &st->at,
 	    .wait = swi_attach_wait,
 	    .wake_others = swi_attach_wake_others,
+	    .event = swi_attach_event,
+	    .gone = swi_attach_gone,
 	    .wait_ctx = &st->at,
 	    .upper = upper,
 	    .upper_ctx = upper_ctx,

@@ -254,6 +254,209 @@ SWARM_API int swarm_store_explain(struct swarm_store *store, struct swarm_ref re
  */
 SWARM_API SWARM_MUST_CHECK int swarm_store_status(struct swarm_store *store, char **out_json);
 
+/* ---------------------------------------------------------------- wait sets */
+
+/** A set of objects to wait for, kept by the node from wait to wait. */
+struct swarm_waitset;
+
+/** One object that left a wait set because it exists, or never will. */
+struct swarm_ready {
+	struct swarm_ref ref;
+	uint64_t token;	   /* as given to add */
+	int status;	   /* 0: sealed somewhere; else why it never will be: SWARM_EDELETED, SWARM_ETASK ..; -ENOMEM: not watched */
+	uint32_t reserved;
+};
+
+/**
+ * swarm_waitset_create - an empty wait set.
+ *
+ * Lifetime: until swarm_waitset_destroy(), which must come before the store is closed.
+ * Return:   0, -ENOMEM. Threads: any.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_waitset_create(struct swarm_store *store,
+						    struct swarm_waitset **out_ws);
+/**
+ * swarm_waitset_add - put objects into the set: each is told to the node once, however often one waits.
+ *
+ * What:     tokens[i] (NULL = all 0) comes back with refs[i] when it is ready. Nothing is fetched.
+ * Lifetime: the arrays are borrowed until return.
+ * Threads:  any, also while another waits. Cost: O(@count); a message for 4,096 of them; those in local memory
+ *           need none. A process may have 1,048,576 in its sets.
+ * Return:   how many were added, from the first on: less than @count when one failed; when none was added -EEXIST (in the
+ *           set already), -ENOMEM, SWARM_ENODAEMON.
+ */
+SWARM_API SWARM_MUST_CHECK int64_t swarm_waitset_add(struct swarm_waitset *ws,
+						     const struct swarm_ref *refs,
+						     const uint64_t *tokens, uint32_t count);
+/** swarm_waitset_remove - take an object out, ready or not. Return: 0, -ENOENT, SWARM_ENODAEMON. Threads: any. */
+SWARM_API int swarm_waitset_remove(struct swarm_waitset *ws, struct swarm_ref ref);
+/**
+ * swarm_waitset_wait_any - wait until something in the set is ready, and take it out.
+ *
+ * What:     writes up to @max rows, in the order in which they became ready; each leaves the set by that. What
+ *           remains ready is returned by the next call.
+ * Units:    @timeout_ns [ns]; 0 = what is ready now.
+ * Threads:  any; each row goes to one of them. Cost: O(rows written), whatever the size of the set.
+ * Return:   number of rows (>= 1), -ETIMEDOUT, -ENOENT (the set is empty), -EINVAL (@max is 0), SWARM_ENODAEMON.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_waitset_wait_any(struct swarm_waitset *ws, uint64_t timeout_ns,
+						      struct swarm_ready *out_rows, uint32_t max);
+/**
+ * swarm_waitset_wait_all - wait until everything in the set is ready; nothing is taken out.
+ *
+ * Threads: any. Cost: O(1) beyond the waiting. Return: 0 (also when the set is empty), -ETIMEDOUT, SWARM_ENODAEMON.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_waitset_wait_all(struct swarm_waitset *ws, uint64_t timeout_ns);
+/**
+ * swarm_waitset_fd - an eventfd that is readable while the set has something ready.
+ *
+ * What:     for poll, epoll or io_uring. Do not read it: swarm_waitset_wait_any() with timeout 0 does, when it finds
+ *           no more. It may be readable once too often.
+ * Lifetime: the set's; do not close it. Threads: one at a time for the first call.
+ * Return:   the descriptor, -EMFILE (64 such in this process), SWARM_ENODAEMON.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_waitset_fd(struct swarm_waitset *ws);
+/** swarm_waitset_destroy - end the set; NULL is fine. No other thread may be in a call on it. */
+SWARM_API void swarm_waitset_destroy(struct swarm_waitset *ws);
+
+/* ---------------------------------------------------------------- gets that do not wait */
+
+/** A queue in which gets end. */
+struct swarm_cq;
+
+/** The end of one swarm_cq_get(). */
+struct swarm_completion {
+	uint64_t user; /* as given to the get */
+	struct swarm_ref ref;
+	int status; /* 0, or a code of swarm_store_get() */
+	uint32_t reserved;
+	struct swarm_view view; /* valid when status is 0: the caller's from now on, ended by swarm_view_release() */
+};
+
+/**
+ * swarm_cq_create - a queue for at most @depth gets that are in flight or have ended and were not taken.
+ *
+ * Units:    @depth 1 to 16,384. Lifetime: until swarm_cq_destroy(), which must come before the store is closed.
+ * Return:   0, -EINVAL, -ENOMEM, -EMFILE (64 queues, sets and subscriptions with a descriptor in this process), SWARM_ENODAEMON.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_cq_create(struct swarm_store *store, uint32_t depth,
+					       struct swarm_cq **out_cq);
+/**
+ * swarm_cq_get - begin a get; it ends in the queue.
+ *
+ * What:     as swarm_store_get(), without waiting. Exactly one completion with @user follows, unless cancel says 0. What
+ *           is in local memory is in the queue, pinned, when this returns.
+ * Units:    @timeout_ns [ns], as of swarm_store_get(). *out_id (NULL = not wanted): for swarm_cq_cancel().
+ * Threads:  any, concurrently; never blocks. Cost: a hit as swarm_store_get(), else one message in a ring.
+ * Return:   0, -EAGAIN (@depth or 32,768 of this process are in flight, or the ring to the node is full: poll, then try again;
+ *           nothing was begun), SWARM_ENODAEMON.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_cq_get(struct swarm_cq *cq, struct swarm_ref ref,
+					    uint64_t timeout_ns, uint64_t user, uint64_t *out_id);
+/**
+ * swarm_cq_cancel - give up a get that is in flight.
+ *
+ * Threads: any; never blocks. Return: 0 (no completion will follow), -EALREADY (it has ended: its completion is in the
+ * queue, or is about to be), -ENOENT (its completion was taken, or there was no such get).
+ */
+SWARM_API int swarm_cq_cancel(struct swarm_cq *cq, uint64_t id);
+/**
+ * swarm_cq_poll - take what has ended, without waiting.
+ *
+ * What:     writes up to @max rows in the order in which they ended. Lifetime: each row and its view are the caller's from then on.
+ * Threads:  any; each row goes to one of them. Cost: no system call, except one when the queue was found empty. Where the
+ *           node is gone every get in flight ends with SWARM_ENODAEMON.
+ * Return:   number of rows, 0 when nothing has ended, -EINVAL (@max is 0).
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_cq_poll(struct swarm_cq *cq, struct swarm_completion *out_rows,
+					     uint32_t max);
+/**
+ * swarm_cq_wait - as swarm_cq_poll(), after waiting until something has ended.
+ *
+ * Units: @timeout_ns [ns]. Threads: any. Return: number of rows (>= 1), -ETIMEDOUT, -EINVAL (@max is 0), SWARM_ENODAEMON.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_cq_wait(struct swarm_cq *cq, uint64_t timeout_ns,
+					     struct swarm_completion *out_rows, uint32_t max);
+/**
+ * swarm_cq_fd - an eventfd that is readable while the queue is not empty.
+ *
+ * What:     for poll, epoll or io_uring, also where no thread of this process is in a call: the node writes it. Do not
+ *           read it: swarm_cq_poll() does, when it finds no more. It may be readable once too often. The death of the
+ *           node does not write it: poll with a limit in time, and call swarm_cq_poll() then.
+ * Lifetime: the queue's; do not close it. Return: the descriptor. Threads: any.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_cq_fd(struct swarm_cq *cq);
+/**
+ * swarm_cq_destroy - end the queue; NULL is fine.
+ *
+ * Gets in flight are given up, views that nobody took are released; views that were taken stay valid. No other thread
+ * may be in a call on it.
+ */
+SWARM_API void swarm_cq_destroy(struct swarm_cq *cq);
+
+/* ---------------------------------------------------------------- notifications */
+
+/** Somebody who wants to hear of objects sealed and deleted on this node. */
+struct swarm_sub;
+
+enum swarm_event_kind {
+	SWARM_EVENT_SEALED = 1,	 /* a process of this node made it; copies fetched from others are not told */
+	SWARM_EVENT_DELETED = 2, /* its copy on this node went because it was deleted or its time was over */
+	SWARM_EVENT_LOST = 3,	 /* len events before this row came too fast and are not among the rows */
+};
+
+struct swarm_event {
+	uint32_t kind; /* enum swarm_event_kind */
+	uint32_t reserved;
+	struct swarm_ref ref;
+	uint64_t len; /* bytes of the object; LOST: number of events */
+};
+
+enum swarm_sub_filter {
+	SWARM_SUB_ALL = 0,
+	SWARM_SUB_PREFIX = 1, /* named objects (swarm_ref_key) whose 16 bytes begin with prefix */
+	SWARM_SUB_REFS = 2,   /* those in refs */
+};
+
+/** Options of swarm_store_subscribe(); zero means the default. Set size = sizeof(struct swarm_sub_opts). */
+struct swarm_sub_opts {
+	uint32_t size;
+	uint32_t kinds;	   /* 1 << SWARM_EVENT_SEALED, 1 << SWARM_EVENT_DELETED; default both */
+	uint32_t capacity; /* events that may wait to be taken; default 1,024, at most SWARM_SUB_CAPACITY_MAX */
+	uint32_t filter;   /* enum swarm_sub_filter */
+	uint32_t prefix_len;
+	uint8_t prefix[16];
+	uint32_t ref_count; /* at most SWARM_MANY_MAX */
+	const struct swarm_ref *refs;
+};
+#define SWARM_SUB_CAPACITY_MAX 65536u
+
+/**
+ * swarm_store_subscribe - hear of every seal and delete on this node from now on.
+ *
+ * What:     what happens after the return is told, in the order in which the node learns of it. More than capacity events
+ *           that wait are not kept: they are counted, and the count is the next row (SWARM_EVENT_LOST). Neither the node nor
+ *           who seals ever waits for a subscriber.
+ * Lifetime: until swarm_sub_close(), which must come before the store is closed. @opts is borrowed until return; NULL = all.
+ * Threads:  any. Cost: while anybody subscribes to seals each seal of this node sends one message to the node core.
+ * Return:   0, -EINVAL, -ENOMEM, -EMFILE (64 of this process), SWARM_ENODAEMON.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_subscribe(struct swarm_store *store,
+						     const struct swarm_sub_opts *opts,
+						     struct swarm_sub **out_sub);
+/**
+ * swarm_sub_next - take the next events.
+ *
+ * Units: @timeout_ns [ns]; 0 = what is here. Threads: any; each row goes to one of them. Return: number of rows (>= 1),
+ * -ETIMEDOUT, -EINVAL (@max is 0), SWARM_ENODAEMON.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_sub_next(struct swarm_sub *sub, uint64_t timeout_ns,
+					      struct swarm_event *out_rows, uint32_t max);
+/** swarm_sub_fd - an eventfd that is readable while events wait; rules and errors as of swarm_waitset_fd(). */
+SWARM_API SWARM_MUST_CHECK int swarm_sub_fd(struct swarm_sub *sub);
+/** swarm_sub_close - end the subscription; NULL is fine. No other thread may be in a call on it. */
+SWARM_API void swarm_sub_close(struct swarm_sub *sub);
+
 #ifdef __cplusplus
 }
 #endif

@@ -4,6 +4,8 @@
  * bytes}. Whatever comes, the core stays whole: it answers or cuts the client off, nothing of the client's is
  * left when it is gone, and another client's object is still there.
  */
+#include <swarm/store.h>
+
 #include "store/proto.h"
 #include "store/request.h"
 #include "store/snode_internal.h"
@@ -207,9 +209,88 @@ static void seed_many(struct swi_wr *w)
 	end(w, at);
 }
 
+static void seed_async(struct swi_wr *w)
+{
+	uint32_t at;
+
+	begin(w, SWI_L_GET, &at);
+	put_refs(w, 1);
+	swi_wr_u64(w, UINT64_MAX);
+	swi_wr_u32(w, 3);
+	end(w, at);
+	begin(w, SWI_L_GET_CANCEL, &at);
+	swi_wr_u64(w, 1); /* the number of the message above: its place in the input, + 1 */
+	end(w, at);
+	begin(w, SWI_L_SET_ADD, &at);
+	swi_wr_u32(w, 1);
+	swi_wr_u32(w, 3);
+	put_refs(w, 3);
+	end(w, at);
+	begin(w, SWI_L_SET_EVENT, &at);
+	swi_wr_u32(w, 1);
+	swi_wr_u32(w, 2);
+	end(w, at);
+	begin(w, SWI_L_SET_DEL, &at);
+	swi_wr_u32(w, 1);
+	swi_wr_u32(w, 1);
+	swi_wr_oid(w, (struct swarm_oid){{1, 2}});
+	end(w, at);
+	begin(w, SWI_L_SET_END, &at);
+	swi_wr_u32(w, 1);
+	end(w, at);
+}
+
+static void put_subscribe(struct swi_wr *w, uint32_t number, uint8_t filter, uint32_t refs)
+{
+	static const uint8_t prefix[16] = {1};
+	uint32_t at;
+
+	begin(w, SWI_L_SUBSCRIBE, &at);
+	swi_wr_u32(w, number);
+	swi_wr_u32(w, 1u << SWARM_EVENT_SEALED | 1u << SWARM_EVENT_DELETED);
+	swi_wr_u32(w, 2);
+	swi_wr_u8(w, filter);
+	swi_wr_u8(w, 1);
+	swi_wr_raw(w, prefix, sizeof(prefix));
+	swi_wr_u32(w, refs);
+	put_refs(w, refs);
+	end(w, at);
+}
+
+static void seed_notify(struct swi_wr *w)
+{
+	uint32_t at;
+
+	put_subscribe(w, 1, SWARM_SUB_ALL, 0);
+	put_subscribe(w, 2, SWARM_SUB_PREFIX, 0);
+	put_subscribe(w, 3, SWARM_SUB_REFS, 2);
+	for (uint32_t i = 0; i < 4; i++) {
+		begin(w, SWI_L_SEALED, &at);
+		put_refs(w, 1);
+		swi_wr_u64(w, 64);
+		end(w, at);
+	}
+	begin(w, SWI_L_SUB_ACK, &at);
+	swi_wr_u32(w, 1);
+	swi_wr_u32(w, 2);
+	end(w, at);
+	begin(w, SWI_L_DELETE, &at);
+	put_refs(w, 1);
+	end(w, at);
+	begin(w, SWI_L_SUB_EVENT, &at);
+	swi_wr_u32(w, 1);
+	swi_wr_u32(w, 64);
+	end(w, at);
+	begin(w, SWI_L_SUB_END, &at);
+	swi_wr_u32(w, 3);
+	end(w, at);
+}
+
 static void (*const seeds[])(struct swi_wr *w) = {
     seed_store,
     seed_many,
+    seed_async,
+    seed_notify,
 };
 
 size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
