@@ -2,7 +2,9 @@
 /* arena.c - see arena.h. No state. */
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "store/arena.h"
@@ -77,11 +79,11 @@ static int check_room(const char *name, uint64_t bytes, char *why, size_t why_le
 }
 
 /* Every page exists after this, or it says why not. */
-static int fill(struct swi_mem *m, bool huge_pages)
+static int fill(struct swi_mem *m, const struct swi_mem_opts *o)
 {
 	int rc;
 
-	if (huge_pages) { /* a fault in an advised mapping may take a huge page; fallocate takes small ones */
+	if (o->transparent) { /* a fault in an advised mapping may take a huge page; fallocate takes small ones */
 		madvise(m->addr, m->bytes, MADV_HUGEPAGE);
 		if (madvise(m->addr, m->bytes, MADV_POPULATE_WRITE) && errno == ENOMEM)
 			return -ENOMEM;
@@ -100,43 +102,140 @@ static int fill(struct swi_mem *m, bool huge_pages)
 	return 0;
 }
 
+/* ---- what the options need, checked before anything is taken ---- */
+
+static int check_hugetlb(const char *name, uint64_t *bytes, char *why, size_t why_len)
+{
+	const uint64_t kib = number_in("/proc/meminfo", "Hugepagesize:");
+	const uint64_t free_pages = number_in("/proc/meminfo", "HugePages_Free:");
+	const uint64_t reserved = number_in("/proc/meminfo", "HugePages_Rsvd:");
+
+	if (kib == UINT64_MAX || !kib || !swi_is_pow2(kib)) {
+		snprintf(why, why_len, "the %s cannot lie in huge pages: this kernel has none; ask for transparent ones",
+			 name);
+		return -EOPNOTSUPP;
+	}
+	*bytes = swi_align_up(*bytes, kib * 1024);
+	const uint64_t need = *bytes / (kib * 1024);
+	const uint64_t have = free_pages == UINT64_MAX || reserved > free_pages ? 0 : free_pages - reserved;
+
+	if (have >= need)
+		return 0;
+	snprintf(why, why_len,
+		 "the %s of %llu MiB needs %llu huge pages of %llu KiB and %llu are free: raise vm.nr_hugepages by %llu "
+		 "(sysctl -w vm.nr_hugepages=..), or ask for transparent ones",
+		 name, (unsigned long long)(*bytes >> 20), (unsigned long long)need,
+		 (unsigned long long)kib, (unsigned long long)have, (unsigned long long)(need - have));
+	return -ENOMEM;
+}
+
+static int check_lock(const char *name, uint64_t bytes, char *why, size_t why_len)
+{
+	struct rlimit rl;
+
+	if (geteuid() == 0 || getrlimit(RLIMIT_MEMLOCK, &rl) || rl.rlim_cur == RLIM_INFINITY ||
+	    rl.rlim_cur >= bytes)
+		return 0;
+	snprintf(why, why_len, "the %s of %llu MiB cannot be locked: RLIMIT_MEMLOCK is %llu KiB; %s", name,
+		 (unsigned long long)(bytes >> 20), (unsigned long long)(rl.rlim_cur >> 10),
+		 swarm_strremedy(SWARM_EMEMLOCK));
+	return SWARM_EMEMLOCK;
+}
+
+static int bind_node(const struct swi_mem *m, const char *name, uint32_t node, char *why,
+		     size_t why_len)
+{
+	unsigned long mask[16] = {0};
+	const uint32_t bits = 8 * sizeof(mask[0]);
+	int rc = -EINVAL;
+
+	if (node < sizeof(mask) * 8) {
+		mask[node / bits] = 1ul << (node % bits);
+		rc = syscall(SYS_mbind, m->addr, m->bytes, 2 /* MPOL_BIND */, mask, sizeof(mask) * 8, 0)
+			 ? -errno
+			 : 0;
+	}
+	if (rc)
+		snprintf(why, why_len,
+			 "the %s cannot lie on NUMA node %u: %s; /sys/devices/system/node shows which there are",
+			 name, node, swarm_strerror(rc));
+	return rc;
+}
+
+static int lock_all(const struct swi_mem *m, const char *name, char *why, size_t why_len)
+{
+	if (!mlock(m->addr, m->bytes))
+		return 0;
+	snprintf(why, why_len, "the %s of %llu MiB cannot be locked in memory; %s", name,
+		 (unsigned long long)(m->bytes >> 20), swarm_strremedy(SWARM_EMEMLOCK));
+	return SWARM_EMEMLOCK;
+}
+
+/* The memfd and its mapping; nothing is allocated by it yet. */
+static int make(const char *name, const struct swi_mem_opts *o, struct swi_mem *m)
+{
+	m->fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | (o->hugetlb ? MFD_HUGETLB : 0));
+	if (m->fd < 0 || ftruncate(m->fd, (off_t)m->bytes))
+		return -errno;
+	m->addr = mmap(NULL, m->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
+	if (m->addr == MAP_FAILED) {
+		m->addr = NULL;
+		return -errno;
+	}
+	return 0;
+}
+
+int swi_mem_create_opts(const char *name, uint64_t bytes, const struct swi_mem_opts *opts,
+			struct swi_mem *out, char *why, size_t why_len)
+{
+	const struct swi_mem_opts plain = {0}, *o = opts ? opts : &plain;
+	struct swi_mem m = {.fd = -1, .bytes = swi_align_up(bytes, SWI_PAGE)};
+	bool said = true;
+	int rc;
+
+	if (!bytes || m.bytes < bytes || m.bytes > INT64_MAX / 2) {
+		snprintf(why, why_len, "%llu bytes are no size for the %s",
+			 (unsigned long long)bytes, name);
+		return -EINVAL;
+	}
+	rc = o->hugetlb ? check_hugetlb(name, &m.bytes, why, why_len)
+			: check_room(name, m.bytes, why, why_len);
+	if (!rc && o->lock)
+		rc = check_lock(name, m.bytes, why, why_len);
+	if (rc)
+		return rc;
+	rc = make(name, o, &m);
+	said = false;
+	if (!rc && o->numa) {
+		rc = bind_node(&m, name, o->numa_node, why, why_len);
+		said = rc != 0;
+	}
+	if (!rc)
+		rc = fill(&m, o);
+	if (!rc && o->lock) {
+		rc = lock_all(&m, name, why, why_len);
+		said = rc != 0;
+	}
+	if (!rc && fcntl(m.fd, F_ADD_SEALS, SEALS))
+		rc = -errno;
+	if (!rc) {
+		*out = m;
+		return 0;
+	}
+	if (!said)
+		snprintf(why, why_len, "the %s of %llu MiB cannot be allocated%s: %s", name,
+			 (unsigned long long)(m.bytes >> 20),
+			 o->hugetlb ? " in huge pages (vm.nr_hugepages)" : "", swarm_strerror(rc));
+	swi_mem_fini(&m);
+	return rc;
+}
+
 int swi_mem_create(const char *name, uint64_t bytes, bool huge_pages, struct swi_mem *out, char *why,
 		   size_t why_len)
 {
-	struct swi_mem m = {.fd = -1, .bytes = swi_align_up(bytes, SWI_PAGE)};
-	int rc = -EINVAL;
+	const struct swi_mem_opts o = {.transparent = huge_pages};
 
-	if (!bytes || m.bytes < bytes || m.bytes > INT64_MAX) {
-		snprintf(why, why_len, "%llu bytes are no size for the %s",
-			 (unsigned long long)bytes, name);
-		return rc;
-	}
-	rc = check_room(name, m.bytes, why, why_len);
-	if (rc)
-		return rc;
-	m.fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (m.fd < 0 || ftruncate(m.fd, (off_t)m.bytes))
-		goto fail;
-	m.addr = mmap(NULL, m.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, m.fd, 0);
-	if (m.addr == MAP_FAILED) {
-		m.addr = NULL;
-		goto fail;
-	}
-	rc = fill(&m, huge_pages);
-	if (rc) {
-		errno = -rc;
-		goto fail;
-	}
-	if (fcntl(m.fd, F_ADD_SEALS, SEALS))
-		goto fail;
-	*out = m;
-	return 0;
-fail:
-	rc = errno ? -errno : -EIO;
-	snprintf(why, why_len, "the %s of %llu MiB cannot be allocated: %s", name,
-		 (unsigned long long)(m.bytes >> 20), swarm_strerror(rc));
-	swi_mem_fini(&m);
-	return rc;
+	return swi_mem_create_opts(name, bytes, &o, out, why, why_len);
 }
 
 int swi_mem_map(int fd, uint64_t min_bytes, struct swi_mem *out)

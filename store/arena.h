@@ -16,7 +16,19 @@ struct swi_mem {
 	uint64_t bytes;
 };
 
-/* @bytes is rounded up to pages. -ENOMEM, -EINVAL ...; *@why names the memory and the remedy. */
+struct swi_mem_opts {
+	bool transparent; /* ask for transparent huge pages */
+	bool hugetlb;	  /* of those that the host has reserved; @bytes is rounded up to them */
+	bool numa;	  /* on numa_node alone */
+	bool lock;	  /* mlock */
+	uint32_t numa_node;
+};
+/*
+ * @bytes is rounded up to pages. -ENOMEM, -EINVAL, SWARM_EMEMLOCK ...; *@why names the memory and the remedy.
+ * @opts NULL: plain pages.
+ */
+int swi_mem_create_opts(const char *name, uint64_t bytes, const struct swi_mem_opts *opts,
+			struct swi_mem *out, char *why, size_t why_len);
 int swi_mem_create(const char *name, uint64_t bytes, bool huge_pages, struct swi_mem *out, char *why,
 		   size_t why_len);
 /* Maps what another process made: its size is sealed and at least @min_bytes, or -EPROTO. Takes @fd over on success. */

@@ -75,6 +75,8 @@ int swi_client_attach(struct swi_snode *sn, struct swi_client_shm *shm, struct s
 	swi_list_init(&cl->manys);
 	swi_list_init(&cl->sets);
 	swi_list_init(&cl->subs);
+	swi_list_init(&cl->pin_calls);
+	cl->account = swi_account_open(sn, pid);
 	swi_list_init(&cl->waits);
 	swi_list_init(&cl->rooms);
 	swi_list_init(&cl->dials);
@@ -294,6 +296,7 @@ void swi_client_gone(struct swi_snode *sn, struct swi_client *cl)
 		free(h);
 	}
 	swi_grants_undo(cl);
+	swi_account_close(sn, cl->account);
 	if (sn->hooks.client_gone)
 		sn->hooks.client_gone(sn->hooks.ctx, cl);
 	while (!swi_list_empty(&cl->out)) {

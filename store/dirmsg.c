@@ -335,6 +335,7 @@ void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
 	if (sn->spill)
 		swi_spill_forget(sn->spill, id);
 	swi_evict_forget(sn, id);
+	swi_attr_forget(sn, id);
 }
 
 void swi_dir_delete_here(struct swi_snode *sn, struct swarm_ref ref)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* evict.c - see evict.h. */
+#include <swarm/store.h>
+
 #include "store/snode_internal.h"
 
 #define SLOTS_A_STEP   8192u
@@ -77,6 +79,7 @@ static void left(struct swi_snode *sn, const struct swi_local *v)
 		sn->evict.remade_bytes += v->bytes;
 		(void)sn->hooks.obj_remake_ns(sn->hooks.ctx, v->ref.id, true);
 	}
+	swi_attr_left(sn, v->ref.id);
 	swi_dir_have_not(sn, v->ref, sn->node, 0);
 }
 
@@ -162,7 +165,8 @@ static void leave_written(struct swi_snode *sn)
 			if (forgotten)
 				swi_spill_forget(sn->spill, id);
 			else if (swi_local_find(sn, id, &victim[n]) && victim[n].offset == offset &&
-				 !swi_is_held(sn, offset))
+				 !swi_is_held(sn, offset) &&
+				 swi_attr_pin(sn, id) != SWARM_PIN_HARD)
 				n++;
 		}
 		if (n)
@@ -295,6 +299,10 @@ static bool may_leave(struct swi_snode *sn, const struct swi_local *lo, enum swi
 	/* In an open grant its bytes would stay with the writer's chunk: nothing would be won. */
 	if (swi_is_held(sn, lo->offset) || sn->clients.page_grant[lo->offset / SWI_PAGE])
 		return false;
+	const uint8_t pin = swi_attr_pin(sn, lo->ref.id);
+
+	if (pin == SWARM_PIN_HARD)
+		return false;
 	if (lo->flags & SWI_OBJ_F_SECONDARY) {
 		l.back = SWI_BACK_PEER;
 	} else if (swi_spilled_here(sn, lo->ref.id, &len)) {
@@ -314,7 +322,9 @@ static bool may_leave(struct swi_snode *sn, const struct swi_local *lo, enum swi
 			return false;
 	}
 	*out_back = l.back;
-	*out_class = swi_policy_class(swi_policy_price(&l, &rates));
+	/* Pinned soft: after everything else. */
+	*out_class = pin == SWARM_PIN_SOFT ? SWI_POLICY_CLASSES - 1
+					   : swi_policy_class(swi_policy_price(&l, &rates));
 	return true;
 }
 

@@ -78,6 +78,8 @@ static int grant_make(struct swi_client *cl, uint64_t bytes, bool large, struct 
 	}
 	g->cl = cl;
 	g->bytes = bytes;
+	if (cl->account)
+		cl->account->used += bytes;
 	g->large = large;
 	g->gen = swi_snode_gen(sn);
 	sn->clients.grant[g->number] = g;
@@ -90,6 +92,8 @@ static int grant_make(struct swi_client *cl, uint64_t bytes, bool large, struct 
 static void grant_end(struct swi_snode *sn, struct swi_grant *g, uint64_t limit)
 {
 	mark_pages(sn, g, 0);
+	if (g->cl->account)
+		g->cl->account->used -= g->bytes;
 	swi_grant_return(sn, g, limit);
 	sn->clients.grant[g->number] = NULL;
 	sn->clients.grant_free[sn->clients.grant_free_count++] = g->number;
@@ -102,6 +106,7 @@ void swi_grant_free(struct swi_snode *sn, uint64_t offset, uint64_t bytes)
 	uint64_t ext;
 
 	if (!grant_of(sn, offset)) {
+		swi_quota_free(sn, offset);
 		swi_extent_give_back(sn, offset, offset + bytes);
 		return;
 	}
@@ -133,6 +138,18 @@ static void reply_too_big(struct swi_client *cl, uint64_t req, uint64_t bytes)
 		 "%llu bytes can never fit: the arena has %llu; start the store with a larger one",
 		 (unsigned long long)bytes, (unsigned long long)cl->sn->arena_bytes);
 	swi_client_reply_error(cl, req, -E2BIG, text);
+}
+
+static void reply_quota(struct swi_client *cl, uint64_t req, uint64_t bytes)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "process %u fills %llu of its quota of %llu bytes of the arena and asks for %llu more: delete objects "
+		 "that it made, or raise client_quota_bytes",
+		 cl->pid, (unsigned long long)cl->account->used,
+		 (unsigned long long)cl->sn->opts.client_quota, (unsigned long long)bytes);
+	swi_client_reply_error(cl, req, SWARM_EQUOTA, text);
 }
 
 /* Why room did not come in time: how full it is, who is before, and what the disk does about it. */
@@ -207,16 +224,22 @@ int swi_grant_request(struct swi_client *cl, const struct swi_msg *msg)
 {
 	struct swi_snode *sn = cl->sn;
 	struct swi_rd r = swi_rd_init(msg->body, msg->len);
-	const uint64_t bytes = swi_rd_u64(&r);
+	uint64_t bytes = swi_rd_u64(&r);
 	const uint8_t large = swi_rd_u8(&r);
 	const uint64_t timeout_ns = swi_rd_u64(&r);
 	struct swi_grant *g;
-	int rc = -ENOSPC;
+	int rc;
 
 	if (!swi_rd_done(&r) || !msg->req || !bytes || bytes % SWI_PAGE || large > 1)
 		return -EPROTO;
 	if (!large && bytes > swi_max_u64(sn->shm->chunk_bytes, SWI_LARGE_MIN))
 		return -EPROTO;
+	rc = swi_quota_fit(sn, cl->account, large ? bytes : SWI_LARGE_MIN, &bytes);
+	if (rc) {
+		reply_quota(cl, msg->req, bytes);
+		return 0;
+	}
+	rc = -ENOSPC;
 	/* Nobody overtakes those who wait. */
 	if (swi_list_empty(&sn->clients.rooms) && swi_list_empty(&sn->rooms.list))
 		rc = grant_make(cl, bytes, large, &g);

@@ -109,14 +109,19 @@ static int make_memory(struct swi_host *h, const struct swi_host_opts *o, uint64
 	const uint64_t arena = swi_align_up(o->arena_bytes ? o->arena_bytes : MIB(256), SWI_PAGE);
 	const uint64_t objects =
 	    o->objects_max ? o->objects_max : swi_max_u64(arena / KIB(4), 65536);
-	int rc = swi_mem_create("arena", arena, o->huge_pages, &h->arena, why, why_len);
+	const struct swi_mem_opts mo = {.transparent = o->huge_pages,
+					.hugetlb = o->hugetlb,
+					.numa = o->numa,
+					.lock = o->lock,
+					.numa_node = o->numa_node};
+	int rc = swi_mem_create_opts("arena", arena, &mo, &h->arena, why, why_len);
 
 	if (!rc)
 		rc = swi_mem_create("index", swi_index_bytes(objects), false, &h->index, why, why_len);
 	if (rc)
 		return rc;
 	h->head = h->index.addr;
-	swi_index_format(h->head, arena, objects, epoch);
+	swi_index_format(h->head, h->arena.bytes, objects, epoch);
 	return 0;
 }
 
@@ -157,6 +162,8 @@ static int make_core(struct swi_host *h, const struct swi_host_opts *o, uint64_t
 	    .segment_bytes = o->segment_bytes,
 	    .spill_keep = o->spill_keep,
 	    .durable = o->durable && o->spill_keep,
+	    .client_quota = o->client_quota,
+	    .pin_bytes_max = o->pin_bytes_max,
 	    .node = o->node,
 	    .epoch = epoch,
 	};

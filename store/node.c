@@ -114,6 +114,8 @@ int swi_snode_create(const struct swi_snode_opts *opts, struct swi_snode **out, 
 	sn->now_ns = swi_now(sn->env);
 	swi_list_init(&sn->clients.list);
 	swi_notify_init(sn);
+	swi_attrs_init(sn);
+	swi_quotas_init(sn);
 	swi_holds_init(sn);
 	swi_quarantine_init(sn);
 	swi_fetches_init(sn);
@@ -160,6 +162,8 @@ void swi_snode_destroy(struct swi_snode *sn)
 	swi_holds_fini(sn);
 	swi_locators_fini(&sn->locators);
 	swi_extents_fini(&sn->extents);
+	swi_attrs_fini(sn);
+	swi_quotas_fini(sn);
 	swi_timers_fini(&sn->timers);
 	free(sn->staging);
 	free(sn);
@@ -390,8 +394,10 @@ bool swi_object_deleted(struct swi_snode *sn, const struct swi_index_hit *hit)
 	}
 	if (!swi_object_drop(sn, hit))
 		return false;
-	if (h)
+	if (h) {
+		swi_attr_forget(sn, ref.id);
 		swi_notify_deleted(sn, ref, len);
+	}
 	return true;
 }
 

@@ -45,6 +45,7 @@ struct swi_snode_opts {
 	bool durable; /* every seal by the public calls waits until the object is durable; with spill_keep */
 	uint32_t node;	 /* 0 = given later by swi_snode_set_number() */
 	uint64_t epoch;	 /* boot epoch, random, never 0 */
+	uint64_t client_quota, pin_bytes_max; /* swarm_store_opts; 0 = none, half of the arena */
 	uint32_t high_water_permille; /* eviction starts; 0 = 850 */
 	bool no_verify; /* tests: what is READ is not compared with its digest; the header still is */
 };

@@ -37,6 +37,8 @@ enum swi_lmsg {
 	SWI_L_SUB_ACK = 0x20,	 /* {u32 sub, u32 n}: so many rows of NOTIFY were taken (no answer) */
 	SWI_L_SUB_END = 0x21,	 /* {u32 sub} (no answer) */
 	SWI_L_NOTIFY = 0x22,	 /* node -> client, unasked: {u32 sub, u32 n, n x {u8 kind, ref, u64 len}} */
+	SWI_L_PIN = 0x28,	 /* {ref, u8 policy, u64 timeout_ns} -> {} */
+	SWI_L_EXPIRE = 0x29,	 /* {ref, u64 ttl_ns} -> {} */
 	SWI_L_UPPER = 0x40,	 /* first of the layer above */
 };
 

@@ -2,7 +2,8 @@
 /*
  * request.c - what each message of a client asks for (proto.h): the switch, and the short ones. See request.h.
  *
- * Elsewhere: room (grant.c), many objects at once (many.c), wait sets (sets.c), subscriptions (notify.c). Owner thread of the node.
+ * Elsewhere: room (grant.c), many objects at once (many.c), wait sets (sets.c), subscriptions (notify.c),
+ * pins and ends in time (attr.c). Owner thread of the node.
  */
 #include <swarm/store.h>
 
@@ -329,6 +330,14 @@ static bool spilled(struct swi_snode *sn, const struct swi_object_head *h)
 					   (struct swarm_oid){.w = {h->oid[0], h->oid[1]}}, NULL);
 }
 
+static uint32_t pin_flags(struct swi_snode *sn, const struct swi_object_head *h)
+{
+	static const uint32_t flag[] = {
+	    [SWARM_PIN_SOFT] = SWARM_OBJECT_PIN_SOFT, [SWARM_PIN_HARD] = SWARM_OBJECT_PIN_HARD};
+
+	return flag[swi_attr_pin(sn, (struct swarm_oid){.w = {h->oid[0], h->oid[1]}})];
+}
+
 static void list_spilled_row(void *ctx, const struct swi_object_head *h)
 {
 	struct list_walk *lw = ctx;
@@ -340,7 +349,7 @@ static void list_spilled_row(void *ctx, const struct swi_object_head *h)
 	if (lw->skip)
 		lw->skip--;
 	else if (lw->n < lw->max)
-		list_row(lw, h, SWARM_OBJECT_SPILLED);
+		list_row(lw, h, SWARM_OBJECT_SPILLED | pin_flags(lw->sn, h));
 }
 
 static uint64_t list_memory(struct list_walk *lw, uint64_t cursor)
@@ -363,6 +372,7 @@ static uint64_t list_memory(struct list_walk *lw, uint64_t cursor)
 			flags |= SWARM_OBJECT_SECONDARY;
 		if (spilled(sn, h))
 			flags |= SWARM_OBJECT_SPILLED;
+		flags |= pin_flags(sn, h);
 		list_row(lw, h, flags);
 	}
 	return cursor;
@@ -606,6 +616,9 @@ int swi_client_request(struct swi_client *cl, const struct swi_msg *msg)
 		return do_peer(cl, msg);
 	case SWI_L_EXPLAIN:
 		return do_explain(cl, msg);
+	case SWI_L_PIN:
+	case SWI_L_EXPIRE:
+		return swi_client_attr(cl, msg);
 	case SWI_L_GET_CANCEL:
 		return do_get_cancel(cl, msg);
 	case SWI_L_SET_ADD:
@@ -639,6 +652,7 @@ void swi_client_requests_drop(struct swi_client *cl)
 	}
 	swi_client_manys_drop(cl);
 	swi_client_sets_drop(cl);
+	swi_client_attrs_drop(cl);
 	swi_client_subs_drop(cl);
 	while (!swi_list_empty(&cl->waits))
 		wait_free(swi_list_first(&cl->waits, struct client_wait, link));

@@ -33,6 +33,10 @@ void swi_client_manys_drop(struct swi_client *cl);
 int swi_client_set(struct swi_client *cl, const struct swi_msg *msg);
 void swi_client_sets_drop(struct swi_client *cl);
 
+/* ---- attr.c: PIN, EXPIRE ---- */
+int swi_client_attr(struct swi_client *cl, const struct swi_msg *msg);
+void swi_client_attrs_drop(struct swi_client *cl);
+
 /* ---- notify.c: SUBSCRIBE, SUB_* ---- */
 int swi_client_notify(struct swi_client *cl, const struct swi_msg *msg);
 void swi_client_subs_drop(struct swi_client *cl);

@@ -8,6 +8,7 @@
 #define SWI_SNODE_INTERNAL_H
 
 #include "store/announce.h"
+#include "store/attr.h"
 #include "store/clients.h"
 #include "store/digest.h"
 #include "store/directory.h"
@@ -23,6 +24,7 @@
 #include "store/notify.h"
 #include "store/node.h"
 #include "store/peer.h"
+#include "store/quota.h"
 #include "store/req.h"
 #include "store/room.h"
 #include "store/serve.h"
@@ -43,6 +45,8 @@ struct swi_snode {
 	struct swi_extents extents;
 	struct swi_clients clients;
 	struct swi_notify notify;
+	struct swi_attrs attrs;
+	struct swi_quotas quotas;
 	struct swi_holds holds;
 	struct swi_fetches fetches;
 	struct swi_tp *tp;	 /* NULL: no network */

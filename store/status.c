@@ -138,6 +138,12 @@ static void counters(struct swi_snode *sn, json_t *o)
 	set(o, "served_bytes", s.served_bytes);
 	set(o, "digest_errors", s.digest_errors);
 	set(o, "leases", HASH_COUNT(sn->leases.by_num));
+	set(o, "pinned_soft", sn->attrs.soft);
+	set(o, "pinned_hard", sn->attrs.hard);
+	set(o, "pinned_hard_bytes", sn->attrs.hard_bytes);
+	set(o, "expiring", sn->attrs.expiring);
+	set(o, "expired", sn->attrs.expired);
+	set(o, "quota_refusals", sn->quotas.refused);
 	set(o, "records", swi_dir_count(sn));
 }
 

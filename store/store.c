@@ -97,6 +97,12 @@ static int host_opts(const struct swarm_store_opts *o, struct swi_host_opts *ho,
 	    .arena_bytes = o->arena_bytes,
 	    .objects_max = o->objects_max,
 	    .huge_pages = o->flags & SWARM_STORE_HUGE_PAGES,
+	    .hugetlb = o->flags & SWARM_STORE_HUGETLB,
+	    .numa = o->flags & SWARM_STORE_NUMA,
+	    .lock = o->flags & SWARM_STORE_LOCK,
+	    .numa_node = o->numa_node,
+	    .client_quota = o->client_quota_bytes,
+	    .pin_bytes_max = o->pin_bytes_max,
 	    .spill_bytes = o->spill_bytes,
 	    .spill_keep = o->flags & (SWARM_STORE_KEEP | SWARM_STORE_DURABLE),
 	    .durable = o->flags & SWARM_STORE_DURABLE,
@@ -164,7 +170,8 @@ int swarm_store_open(const struct swarm_store_opts *opts, struct swarm_store **o
 	}
 	if (opts)
 		memcpy(&o, opts, opts->size);
-	if (o.flags & ~(SWARM_STORE_HUGE_PAGES | SWARM_STORE_KEEP | SWARM_STORE_DURABLE)) {
+	if (o.flags & ~(SWARM_STORE_HUGE_PAGES | SWARM_STORE_KEEP | SWARM_STORE_DURABLE |
+			SWARM_STORE_HUGETLB | SWARM_STORE_NUMA | SWARM_STORE_LOCK)) {
 		snprintf(why, why_len, "unknown flags 0x%x", o.flags);
 		return -EINVAL;
 	}

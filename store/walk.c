@@ -145,6 +145,7 @@ void swi_grant_return(struct swi_snode *sn, const struct swi_grant *g, uint64_t 
 	} else {
 		for (uint64_t i = 0; i < kl.n; i++) {
 			swi_extent_give_back(sn, run, kl.v[i].offset);
+			swi_quota_keep(sn, g->cl->account, kl.v[i].offset, kl.v[i].bytes);
 			run = swi_max_u64(run, kl.v[i].offset + kl.v[i].bytes);
 		}
 		swi_extent_give_back(sn, run, g->offset + g->bytes);

@@ -24,7 +24,7 @@
 void swt_daemon_defaults(struct swt_daemon_opts *o)
 {
 	memset(o, 0, sizeof(*o));
-	o->port = o->ready_fd = UINT32_MAX;
+	o->port = o->ready_fd = o->numa_node = UINT32_MAX;
 	o->cpus = o->gpus = o->memory = SWT_UNSET;
 	o->idle_timeout_ns = IDLE_DEFAULT;
 	o->transport = "auto";
@@ -186,7 +186,7 @@ static int complete_memory(struct swt_daemon_opts *o, char *why, size_t why_len)
 			 swt_size_str(o->arena, a, sizeof(a)));
 		return SWT_USAGE;
 	}
-	if (avail && o->arena > avail) {
+	if (avail && o->arena > avail && !o->hugetlb) {
 		snprintf(why, why_len,
 			 "the arena of %s is larger than the %s of memory that are free here: use a smaller --arena",
 			 swt_size_str(o->arena, a, sizeof(a)), swt_size_str(avail, b, sizeof(b)));
@@ -318,6 +318,14 @@ void swt_daemon_to_argv(const struct swt_daemon_opts *o, struct swt_argv *a)
 		swt_argv_add(a, "--workers-max=%u", o->workers_max);
 	if (o->huge_pages)
 		swt_argv_add(a, "--huge-pages");
+	if (o->hugetlb)
+		swt_argv_add(a, "--hugetlb");
+	if (o->lock)
+		swt_argv_add(a, "--lock");
+	if (o->numa_node != UINT32_MAX)
+		swt_argv_add(a, "--numa-node=%u", o->numa_node);
+	add_size(a, "client-quota", o->client_quota);
+	add_size(a, "pin-max", o->pin_max);
 	if (o->spill_keep)
 		swt_argv_add(a, "--spill-keep");
 	if (o->durable)

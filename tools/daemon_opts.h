@@ -15,9 +15,11 @@
 #define SWT_UNSET	 UINT64_MAX
 
 struct swt_daemon_opts {
-	bool head, huge_pages, provided, spill_keep, durable;
+	bool head, huge_pages, hugetlb, lock, provided, spill_keep, durable;
 	const char *address, *dir, *bind, *key_file, *transport, *device, *log_level;
 	uint32_t port, min_nodes, max_nodes, workers_max;
+	uint32_t numa_node; /* UINT32_MAX = any */
+	uint64_t client_quota, pin_max;
 	uint32_t ready_fd; /* UINT32_MAX = none */
 	uint64_t arena, objects_max, spill_bytes, spill_reserve, cpus, gpus, memory, idle_timeout_ns;
 	struct swt_list spill_dirs, resources;
@@ -50,6 +52,11 @@ struct swt_daemon_opts {
 	{"idle-timeout", 0, SWT_TIME, SWT_OFF(T, m, idle_timeout_ns), "TIME", "head: remove a node that was idle for so long (default 60s)", NULL}, \
 	{"workers-max", 0, SWT_U32, SWT_OFF(T, m, workers_max), "N", "worker processes at once (default: 2 x cpus + 2)", NULL}, \
 	{"huge-pages", 0, SWT_FLAG, SWT_OFF(T, m, huge_pages), NULL, "ask for transparent huge pages in the arena", NULL}, \
+	{"hugetlb", 0, SWT_FLAG, SWT_OFF(T, m, hugetlb), NULL, "put the arena into huge pages that the host has reserved (vm.nr_hugepages)", NULL}, \
+	{"numa-node", 0, SWT_U32, SWT_OFF(T, m, numa_node), "N", "take the arena's memory from this NUMA node alone", NULL}, \
+	{"lock", 0, SWT_FLAG, SWT_OFF(T, m, lock), NULL, "lock the arena in memory (RLIMIT_MEMLOCK)", NULL}, \
+	{"client-quota", 0, SWT_SIZE, SWT_OFF(T, m, client_quota), "SIZE", "of the arena that one client process may fill (default: no quota)", NULL}, \
+	{"pin-max", 0, SWT_SIZE, SWT_OFF(T, m, pin_max), "SIZE", "of objects pinned hard at once (default: half of the arena)", NULL}, \
 	{"log-level", 0, SWT_CHOICE, SWT_OFF(T, m, log_level), "LEVEL", "debug, info, warn or error (default info)", "debug|info|warn|error"}, \
 	{"ready-fd", 0, SWT_U32, SWT_OFF(T, m, ready_fd), "FD", NULL, NULL},                       \
 	{"provided", 0, SWT_FLAG, SWT_OFF(T, m, provided), NULL, NULL, NULL}

@@ -29,6 +29,8 @@ enum swarm_error {
 	SWARM_ENOROOM = -4106,	   /* no node of the cluster can ever hold this request */
 	SWARM_EPORTUSED = -4107,   /* the port to listen on is taken */
 	SWARM_EDISKFULL = -4108,   /* the spill folders have no room left */
+	SWARM_EQUOTA = -4109,	   /* this process has filled its quota of the arena */
+	SWARM_EPINLIMIT = -4110,   /* more would be pinned hard than the node allows */
 
 	/* the object is lost or cannot be had */
 	SWARM_ELOST = -4200,	  /* no copy is left and it could not be rebuilt */

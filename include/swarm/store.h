@@ -33,10 +33,16 @@ struct swarm_store_opts {
 	const char *device;	 /* network device or provider; NULL = best */
 	const char *key_file;	 /* cluster key (64 hex digits); needed with bind */
 	uint32_t node;		 /* node number among the peers; default: random */
+	uint32_t numa_node;	 /* with SWARM_STORE_NUMA: the node whose memory the arena takes */
+	uint64_t client_quota_bytes; /* of the arena that one client process may fill; 0 = no quota */
+	uint64_t pin_bytes_max;	 /* that may be pinned hard at once; default: half of the arena */
 };
 #define SWARM_STORE_HUGE_PAGES 0x1u /* ask for transparent huge pages in the arena */
 #define SWARM_STORE_KEEP       0x2u /* keep spill_dir: a store opened on it later finds what was spilled or synced */
 #define SWARM_STORE_DURABLE    0x4u /* as KEEP, and seal and put return when the object is durable */
+#define SWARM_STORE_HUGETLB    0x10u /* the arena lies in huge pages that the host has reserved (vm.nr_hugepages) */
+#define SWARM_STORE_NUMA       0x20u /* the arena lies on numa_node alone */
+#define SWARM_STORE_LOCK       0x40u /* lock the arena in memory; SWARM_EMEMLOCK where the limit forbids it */
 
 /** A writable, unsealed object. Fields other than data, len and ref are private. */
 struct swarm_buf {
@@ -74,6 +80,8 @@ struct swarm_object_info {
 #define SWARM_OBJECT_IN_MEMORY 0x1u
 #define SWARM_OBJECT_SPILLED   0x2u
 #define SWARM_OBJECT_SECONDARY 0x4u /* a copy whose primary is on another node */
+#define SWARM_OBJECT_PIN_SOFT  0x8u /* swarm_store_pin() */
+#define SWARM_OBJECT_PIN_HARD  0x10u
 
 /**
  * swarm_store_open - start a store inside this process.
@@ -132,7 +140,8 @@ SWARM_API struct swarm_ref swarm_ref_new(struct swarm_store *store);
  * Cost:     small objects: carved from memory leased to this process, no system call; large ones
  *           (or a used-up lease): one round trip to the node core.
  * Return:   0, -EEXIST (sealed here already), SWARM_EFULL or -ETIMEDOUT (no room within timeout_ns), -E2BIG
- *           (larger than the arena), SWARM_ENODAEMON (the daemon died).
+ *           (larger than the arena), SWARM_EQUOTA (this process has filled client_quota_bytes with what it made;
+ *           at once: waiting would not help), SWARM_ENODAEMON (the daemon died).
  */
 SWARM_API SWARM_MUST_CHECK int swarm_store_create(struct swarm_store *store, struct swarm_ref ref,
 						  uint64_t len, uint64_t timeout_ns,
@@ -235,6 +244,34 @@ SWARM_API SWARM_MUST_CHECK int swarm_store_sync(struct swarm_store *store,
  * Asynchronous: returns at once, pinned views stay valid until released. Return: 0, SWARM_ENODAEMON.
  */
 SWARM_API int swarm_store_delete(struct swarm_store *store, struct swarm_ref ref);
+/** How an object stays in a node's memory. */
+enum swarm_pin_policy {
+	SWARM_PIN_NONE = 0,
+	SWARM_PIN_SOFT = 1, /* leaves memory after everything that is not pinned; may be spilled */
+	SWARM_PIN_HARD = 2, /* never leaves memory; counted against pin_bytes_max */
+};
+/**
+ * swarm_store_pin - pin an object by policy in this node's memory, or unpin it (SWARM_PIN_NONE).
+ *
+ * What:     brought here first when it is not. The last call counts, whoever made it; the pin is the object's, not the
+ *           caller's: it stays when this process ends, and goes when the object is deleted.
+ * Units:    @timeout_ns [ns], as of swarm_store_get().
+ * Threads:  any. Cost: one round trip to the node core.
+ * Return:   0, SWARM_EPINLIMIT (pin_bytes_max would be passed; the object is as before), -EINVAL, codes of swarm_store_get().
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_pin(struct swarm_store *store, struct swarm_ref ref,
+					       uint32_t policy, uint64_t timeout_ns);
+/**
+ * swarm_store_expire - delete an object by itself after a time.
+ *
+ * What:     as swarm_store_delete(), everywhere, when @ttl_ns have passed on this node's clock and no process of this node
+ *           reads the object; while one does, it waits. The last call counts. The time is this node's: it ends with the node.
+ * Units:    @ttl_ns [ns] from now; 0 = now; SWARM_FOREVER = never (takes an earlier call back).
+ * Threads:  any. Cost: one round trip to the node core.
+ * Return:   0, -ENOENT (this node has no copy, in memory or on disk), -ENOMEM, SWARM_ENODAEMON.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_expire(struct swarm_store *store, struct swarm_ref ref,
+						  uint64_t ttl_ns);
 /**
  * swarm_store_list - the objects of this node, in memory and spilled.
  *

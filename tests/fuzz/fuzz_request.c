@@ -101,7 +101,7 @@ static void world_close(struct world *w)
 /* Does @type name what everybody may forget: the kept object? Then it need not be there at the end. */
 static bool may_delete(uint8_t type)
 {
-	return type == SWI_L_DELETE;
+	return type == SWI_L_DELETE || type == SWI_L_EXPIRE;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -286,11 +286,29 @@ static void seed_notify(struct swi_wr *w)
 	end(w, at);
 }
 
+static void seed_attr(struct swi_wr *w)
+{
+	uint32_t at;
+
+	for (uint8_t policy = 3; policy--;) {
+		begin(w, SWI_L_PIN, &at);
+		put_refs(w, 1);
+		swi_wr_u8(w, policy);
+		swi_wr_u64(w, NS_PER_MS);
+		end(w, at);
+	}
+	begin(w, SWI_L_EXPIRE, &at);
+	put_refs(w, 1);
+	swi_wr_u64(w, NS_PER_MS);
+	end(w, at);
+}
+
 static void (*const seeds[])(struct swi_wr *w) = {
     seed_store,
     seed_many,
     seed_async,
     seed_notify,
+    seed_attr,
 };
 
 size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)

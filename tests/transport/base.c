@@ -16,6 +16,8 @@
 	X(SWARM_ENOROOM, -4106)                                                                    \
 	X(SWARM_EPORTUSED, -4107)                                                                  \
 	X(SWARM_EDISKFULL, -4108)                                                                  \
+	X(SWARM_EQUOTA, -4109)                                                                     \
+	X(SWARM_EPINLIMIT, -4110)                                                                  \
 	X(SWARM_ELOST, -4200)                                                                      \
 	X(SWARM_ECORRUPT, -4201)                                                                   \
 	X(SWARM_ESTALE, -4202)                                                                     \
