@@ -50,14 +50,16 @@ struct perf_opts {
 
 #define PERF_O(T, m, f) (offsetof(T, m) + offsetof(struct perf_opts, f))
 
-/* Every program. */
+/* Every program; and those that can be run several times in a row. */
 #define PERF_OPT_OUTPUT(T, m)                                                                      \
+	PERF_OPT_FORMAT(T, m),                                                                     \
+	{"runs", 'r', SWT_U32, PERF_O(T, m, runs), "N",                                            \
+	 "runs; the median counts, minimum and maximum are shown (default 5)", NULL}
+#define PERF_OPT_FORMAT(T, m)                                                                      \
 	{"output", 0, SWT_CHOICE, PERF_O(T, m, output), "FORMAT",                                  \
 	 "text, csv or json (default text)", "text|csv|json"},                                     \
 	{"out-file", 0, SWT_STR, PERF_O(T, m, out_file), "FILE",                                   \
-	 "write the JSON document to FILE as well", NULL},                                         \
-	{"runs", 'r', SWT_U32, PERF_O(T, m, runs), "N",                                            \
-	 "runs; the median counts, minimum and maximum are shown (default 5)", NULL}
+	 "write the JSON document to FILE as well", NULL}
 
 /* Programs that keep latencies. */
 #define PERF_OPT_LATENCY(T, m)                                                                     \
@@ -90,7 +92,7 @@ struct perf_opts {
 	{"cpu", 0, SWT_STR, PERF_O(T, m, cpus), "LIST", "cores for the threads: 0,1", NULL}
 #define PERF_OPT_OUTS(T, m)                                                                        \
 	{"outs", 'o', SWT_U32, PERF_O(T, m, outs), "N",                                            \
-	 "objects asked for in one call, for each thread", NULL}
+	 "objects in one call, for each thread (default: what suits the size)", NULL}
 #define PERF_OPT_DEPTH(T, m)                                                                       \
 	{"tx-depth", 't', SWT_U32, PERF_O(T, m, depth), "N",                                       \
 	 "READs in flight of the raw baseline (default: those of the store)", NULL}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bench.h - what the latency and bandwidth harnesses share: sets of objects, the remote baselines, other
+ * processes as load, the header of the report. One thread unless said otherwise.
+ */
+#ifndef SWARM_PERF_BENCH_H
+#define SWARM_PERF_BENCH_H
+
+#include "perf/common/data.h"
+#include "perf/common/load.h"
+#include "perf/common/raw.h"
+#include "perf/common/rig.h"
+#include "perf/common/serve.h"
+#include "perf/common/tool.h"
+#include "store/shm.h"
+
+/* Objects of @size where they are to be read from: our own store, or the server's. */
+void perf_make(struct perf_rig *rig, uint64_t set, uint64_t count, uint64_t size);
+/* Deletes them; returns when their memory is free again. */
+void perf_drop(struct perf_rig *rig, uint64_t set, uint64_t count);
+/* Waits until the store uses at most @bytes of its arena; false after ten seconds. */
+bool perf_arena_below(struct perf_rig *rig, uint64_t bytes);
+
+/* How it was measured, for the header: mode, transport, threads. */
+void perf_describe(struct perf_report *r, const struct perf_rig *rig);
+
+/* The baselines of a remote row: READs without the store, and the program of others that is installed. */
+struct perf_bases {
+	struct perf_rig *rig;
+	struct perf_raw *raw;
+	const char *tool; /* NULL = none */
+	uint32_t raw_arm, tool_arm; /* 0 = none */
+};
+/* Adds the arms to @row and opens what they need for READs of at most @size. */
+void perf_bases_open(struct perf_bases *b, struct perf_rig *rig, struct perf_row *row, uint64_t size);
+/* One run of each. @op_size bytes, @depth in flight, @iters times. */
+void perf_bases_run(struct perf_bases *b, struct perf_row *row, uint32_t depth, uint64_t iters);
+void perf_bases_close(struct perf_bases *b);
+
+/* @n processes that attach to the store and get objects of @set all the while, until the program ends. */
+void perf_others_start(struct perf_rig *rig, uint64_t set, uint64_t count, uint32_t n);
+void perf_others_end(void);
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* raw.c - see raw.h. */
+#include <poll.h>
+#include <sys/mman.h>
+
+#include "perf/common/raw.h"
+#include "perf/common/rig.h"
+#include "store/host.h"
+#include "transport/transport.h"
+
+#define IDLE_SPINS 64u /* as the store's loop (store/host.c) */
+#define ALONE_NS   (20 * NS_PER_S)
+#define DEPTH_MAX  4096u
+
+struct perf_raw {
+	struct swi_tp *tp;
+	struct swi_log log;
+	uint8_t *mem;
+	uint64_t len;
+	struct swi_conn *conn;
+	bool down;
+	int error;
+	uint32_t idle;
+	/* of a run */
+	uint64_t size, left, done, next, asked_at;
+	struct perf_hist *hist;
+	struct swi_read *reads;
+};
+
+static void on_up(void *ctx, struct swi_conn *c, bool inbound SWI_UNUSED)
+{
+	((struct perf_raw *)ctx)->conn = c;
+}
+
+static void on_down(void *ctx, struct swi_conn *c SWI_UNUSED, int status)
+{
+	struct perf_raw *r = ctx;
+
+	r->down = true;
+	r->error = status;
+}
+
+static int open_end(const struct perf_opts *o, const char *bind, const char *key_file, uint64_t len,
+		    struct perf_raw **out, char *why, size_t why_len)
+{
+	struct perf_raw *r = calloc(1, sizeof(*r));
+	const struct swi_tp_handler h = {.ctx = r, .up = on_up, .down = on_down};
+	struct swi_tp_opts to = {.backend = o->transport ? o->transport : "auto",
+				 .device = o->device,
+				 .bind = bind,
+				 .node = bind ? 1 : 2,
+				 .epoch = bind ? 1 : 2,
+				 /* the reader is silent while the store has its turn */
+				 .silence_timeout_ns = 3600 * NS_PER_S};
+	int rc;
+
+	SWI_BUG_ON(!r);
+	swi_log_init(&r->log, o->program);
+	r->len = swi_align_up(len, SWI_PAGE);
+	r->mem = mmap(NULL, r->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1,
+		      0);
+	rc = r->mem == MAP_FAILED ? -ENOMEM : swi_key_read(key_file, to.key, why, why_len);
+	if (!rc)
+		rc = swi_tp_open(&to, swi_env_real(), &r->log, &h, &r->tp, why, why_len);
+	if (!rc)
+		rc = swi_tp_register(r->tp, SWI_REGION_ARENA, r->mem, r->len);
+	if (rc) {
+		if (why_len && !why[0])
+			snprintf(why, why_len, "%s", swarm_strerror(rc));
+		perf_raw_close(r);
+		return rc;
+	}
+	*out = r;
+	return 0;
+}
+
+void perf_raw_close(struct perf_raw *r)
+{
+	if (!r)
+		return;
+	swi_tp_close(r->tp);
+	if (r->mem && r->mem != MAP_FAILED)
+		munmap(r->mem, r->len);
+	free(r);
+}
+
+static void step(struct perf_raw *r)
+{
+	struct pollfd p = {.fd = swi_tp_fd(r->tp), .events = POLLIN};
+
+	if (swi_tp_progress(r->tp)) {
+		r->idle = 0;
+	} else if (++r->idle > IDLE_SPINS && p.fd >= 0 && swi_tp_arm(r->tp)) {
+		(void)poll(&p, 1, 100);
+		r->idle = 0;
+	}
+}
+
+int perf_raw_serve(const struct perf_opts *o, const char *host, const char *key_file, uint64_t len,
+		   void (*ready)(void *ctx, const char *address), void *ctx)
+{
+	const uint64_t begin = perf_now();
+	char bind[128], why[256] = "";
+	struct perf_raw *r;
+	int rc;
+
+	snprintf(bind, sizeof(bind), strchr(host, ':') ? "[%s]:0" : "%s:0", host);
+	rc = open_end(o, bind, key_file, len, &r, why, sizeof(why));
+	if (rc) {
+		ready(ctx, NULL);
+		return rc;
+	}
+	memset(r->mem, 0x5a, r->len);
+	ready(ctx, swi_tp_address(r->tp));
+	while (!r->down && (r->conn || perf_now() - begin < ALONE_NS))
+		step(r);
+	perf_raw_close(r);
+	return 0;
+}
+
+struct perf_raw *perf_raw_connect(const struct perf_opts *o, const char *address, const char *key_file,
+				  uint64_t len, char *why, size_t why_len)
+{
+	struct perf_raw *r;
+	struct swi_conn *c;
+	int rc = open_end(o, NULL, key_file, len, &r, why, why_len);
+
+	if (rc)
+		return NULL;
+	rc = swi_tp_connect(r->tp, address, NULL, &c);
+	while (!rc && !r->conn && !r->down)
+		step(r);
+	if (rc || r->down) {
+		snprintf(why, why_len, "no connection to %s: %s", address, swarm_strerror(rc ? rc : r->error));
+		perf_raw_close(r);
+		return NULL;
+	}
+	return r;
+}
+
+static void post(struct perf_raw *r, struct swi_read *rd)
+{
+	const uint64_t slots = r->len / r->size, at = r->next++ % slots * r->size;
+	int rc;
+
+	r->left--;
+	r->asked_at = r->hist ? perf_now() : 0;
+	rc = swi_conn_read(r->conn, SWI_REGION_ARENA, at, r->mem + at, r->size, rd);
+	if (rc)
+		r->error = rc;
+}
+
+static void read_done(struct swi_read *rd, int status)
+{
+	struct perf_raw *r = rd->owner;
+
+	r->done++;
+	if (r->hist)
+		perf_hist_add(r->hist, perf_now() - r->asked_at);
+	if (status)
+		r->error = status;
+	else if (r->left)
+		post(r, rd);
+}
+
+int perf_raw_run(struct perf_raw *r, uint64_t size, uint32_t depth, uint64_t iters, struct perf_hist *h,
+		 uint64_t *out_ns)
+{
+	const uint32_t n = (uint32_t)swi_min_u64(swi_min_u64(depth, DEPTH_MAX), iters);
+	const uint64_t begin = perf_now();
+
+	if (size > r->len || !n)
+		return -EINVAL;
+	r->size = size;
+	r->left = iters;
+	r->done = 0;
+	r->error = 0;
+	r->hist = depth == 1 ? h : NULL;
+	r->reads = calloc(n, sizeof(*r->reads));
+	SWI_BUG_ON(!r->reads);
+	for (uint32_t i = 0; i < n && !r->error; i++) {
+		r->reads[i] = (struct swi_read){.cb = read_done, .owner = r};
+		post(r, &r->reads[i]);
+	}
+	while (r->done < iters && !r->error && !r->down)
+		step(r);
+	*out_ns = perf_now() - begin;
+	if (r->error || r->down) {
+		swi_tp_close(r->tp); /* the READs in flight are ours until then */
+		r->tp = NULL;
+	}
+	free(r->reads);
+	r->reads = NULL;
+	return r->error ? r->error : r->down ? SWARM_EPEERLOST : 0;
+}

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * get.c - see get.h. Local: objects are found, pinned, (for bandwidth) copied out and released. Remote: the set of
+ * objects is half as large again as the arena that reads it, so what was fetched earlier has left again and every
+ * get goes to the owner; what is still here by chance is passed over, not counted.
+ */
+#include <sys/mman.h>
+
+#include "perf/common/bench.h"
+#include "perf/get.h"
+
+#define SET	    PERF_SET_FIRST
+#define ARENA	    MIB(512)
+#define REMOTE_MIN  MIB(2) /* arena of the reading store */
+#define COUNT_LOCAL 256u
+#define BATCH	    64u
+#define GET_NS	    (30 * NS_PER_S)
+
+struct get_opts {
+	struct perf_opts c;
+	const char *op;
+};
+
+struct get_bench {
+	const struct get_opts *o;
+	struct perf_rig rig;
+	enum perf_kind kind;
+	uint64_t size, count;
+	uint64_t at[PERF_THREADS_MAX];	 /* next object of each thread */
+	uint8_t *copy[PERF_THREADS_MAX]; /* local bandwidth: where bytes are copied to */
+	uint64_t clock_ns;
+	bool contains;
+};
+
+static struct swarm_ref next_ref(struct get_bench *b, const struct perf_worker *w)
+{
+	const uint64_t i = b->at[w->index];
+
+	b->at[w->index] = i + w->load->threads;
+	return perf_ref(SET, i % b->count, b->rig.home);
+}
+
+/* The next object that is not in our arena. */
+static struct swarm_ref next_remote(struct get_bench *b, struct perf_worker *w)
+{
+	for (uint64_t tries = 0; tries <= b->count; tries++) {
+		const struct swarm_ref ref = next_ref(b, w);
+
+		if (!swarm_store_contains(b->rig.st, ref))
+			return ref;
+	}
+	w->error = -EEXIST;
+	return perf_ref(SET, 0, b->rig.home);
+}
+
+static void count_sample(struct perf_worker *w, uint64_t ns, uint64_t clock_ns)
+{
+	ns -= swi_min_u64(ns, clock_ns);
+	perf_hist_add(w->hist, ns);
+	if (w->arm)
+		perf_arm_sample(w->arm, ns);
+}
+
+static void get_remote(struct perf_worker *w)
+{
+	struct get_bench *b = w->load->ctx;
+	const struct perf_opts *o = &b->o->c;
+	uint64_t now = perf_now();
+
+	while (perf_go(w, now)) {
+		const struct swarm_ref ref = next_remote(b, w);
+		struct swarm_view v;
+
+		if (w->error)
+			return;
+		const uint64_t t0 = perf_now();
+
+		w->error = swarm_store_get(b->rig.st, ref, GET_NS, &v);
+		if (w->error)
+			return;
+		now = perf_now();
+		if (v.len != b->size || (o->check_data && !perf_filled(v.data, v.len, ref)))
+			w->error = SWARM_ECORRUPT;
+		swarm_view_release(b->rig.st, &v);
+		count_sample(w, now - t0, b->clock_ns);
+		w->ops++;
+		w->bytes += b->size;
+	}
+}
+
+static void get_local(struct perf_worker *w)
+{
+	struct get_bench *b = w->load->ctx;
+	uint8_t *copy = b->copy[w->index];
+	uint64_t now = perf_now();
+
+	while (perf_go(w, now)) {
+		const struct swarm_ref ref = next_ref(b, w);
+		struct swarm_view v;
+		const uint64_t t0 = perf_now();
+
+		if (b->contains) {
+			w->error = swarm_store_contains(b->rig.st, ref) == 1 ? 0 : -ENOENT;
+		} else {
+			w->error = swarm_store_get(b->rig.st, ref, 0, &v);
+			if (w->error)
+				return;
+			if (copy)
+				memcpy(copy, v.data, v.len);
+			swarm_view_release(b->rig.st, &v);
+		}
+		now = perf_now();
+		count_sample(w, now - t0, b->clock_ns);
+		w->ops++;
+		w->bytes += b->size;
+	}
+}
+
+/* The same in batches of 64: near the resolution of the clock the mean of a batch is nearer the truth. */
+static void get_batches(struct perf_worker *w)
+{
+	struct get_bench *b = w->load->ctx;
+
+	while (perf_go(w, 0)) {
+		const uint64_t t0 = perf_now();
+
+		for (uint32_t i = 0; i < BATCH; i++) {
+			const struct swarm_ref ref = next_ref(b, w);
+			struct swarm_view v;
+
+			if (b->contains)
+				(void)swarm_store_contains(b->rig.st, ref);
+			else if (swarm_store_get(b->rig.st, ref, 0, &v))
+				w->error = -ENOENT;
+			else
+				swarm_view_release(b->rig.st, &v);
+		}
+		perf_hist_add(w->hist, (perf_now() - t0) * 16 / BATCH); /* in 1/16 ns: the histogram is of integers */
+		w->ops++;
+	}
+}
+
+static void copy_only(struct perf_worker *w)
+{
+	struct get_bench *b = w->load->ctx;
+	struct swarm_view *v = calloc(b->count, sizeof(*v));
+	uint64_t now;
+
+	SWI_BUG_ON(!v);
+	for (uint64_t i = 0; i < b->count && !w->error; i++)
+		w->error = swarm_store_get(b->rig.st, perf_ref(SET, i, b->rig.home), 0, &v[i]);
+	w->begin = now = perf_now();
+	while (perf_go(w, now)) {
+		const uint64_t i = b->at[w->index] % b->count, t0 = perf_now();
+
+		b->at[w->index] += w->load->threads;
+		memcpy(b->copy[w->index], v[i].data, b->size);
+		now = perf_now();
+		count_sample(w, now - t0, b->clock_ns);
+		w->ops++;
+		w->bytes += b->size;
+	}
+	w->busy = now - w->begin;
+	for (uint64_t i = 0; i < b->count; i++)
+		swarm_view_release(b->rig.st, &v[i]);
+	free(v);
+}
+
+/* ---- rows ---- */
+
+static struct perf_load load_of(struct get_bench *b, uint64_t iters, void (*fn)(struct perf_worker *w))
+{
+	return (struct perf_load){
+		.o = &b->o->c, .threads = b->o->c.threads, .iters = iters, .ctx = b, .fn = fn};
+}
+
+static void run(struct get_bench *b, uint64_t iters, void (*fn)(struct perf_worker *w), enum perf_kind kind,
+		struct perf_arm *arm)
+{
+	struct perf_load l = load_of(b, iters, fn);
+	const int rc = perf_load_run(&l, kind, arm);
+
+	if (rc == -EEXIST)
+		perf_die(&b->o->c, "every object stays in the arena of the reader: give the server more --arena");
+	perf_must(&b->o->c, rc, "get");
+}
+
+static uint64_t iters_of(const struct get_bench *b, uint64_t dflt)
+{
+	return b->o->c.iters ? b->o->c.iters : dflt;
+}
+
+static void warm_up(struct get_bench *b, uint64_t least, void (*fn)(struct perf_worker *w))
+{
+	struct perf_opts *o = (struct perf_opts *)&b->o->c;
+	const uint64_t duration = o->duration_ns;
+
+	o->duration_ns = 0; /* a number of operations */
+	run(b, swi_max_u64(o->warmup, least), fn, b->kind, NULL);
+	o->duration_ns = duration;
+}
+
+static void batched(struct get_bench *b, struct perf_row *row)
+{
+	struct perf_row *scratch = perf_row_new(PERF_LAT, "batches", b->size);
+	struct perf_arm *arm = perf_row_arm(scratch, "batches", 0);
+
+	run(b, swi_max_u64(iters_of(b, 200000) / BATCH, 16), get_batches, PERF_LAT, arm);
+	row->extra = json_pack("{s:f}", "lat_ns_p50_of_means_of_64", perf_hist_percentile(&arm->hist, 50) / 16);
+	perf_row_free(scratch);
+}
+
+static uint64_t samples(const struct get_bench *b, uint64_t iters)
+{
+	return b->o->c.unsorted ? iters * b->o->c.runs : 0;
+}
+
+static void local_row(struct get_bench *b, struct perf_report *r)
+{
+	const struct perf_opts *o = &b->o->c;
+	const uint64_t iters = iters_of(b, b->kind == PERF_LAT ? 200000
+						       : swi_max_u64(swi_min_u64(200000, GIB(1) / b->size), 8));
+	struct perf_row *row = perf_row_new(b->kind, b->contains ? "contains" : "get", b->size);
+	struct perf_arm *arm = perf_row_arm(row, "swarm", samples(b, iters)), *base = NULL;
+	const bool copies = !b->contains && !o->no_baseline;
+
+	for (uint32_t t = 0; t < o->threads; t++) {
+		b->at[t] = t;
+		b->copy[t] = NULL;
+	}
+	if (copies)
+		base = perf_row_arm(row, "memcpy out of the same arena", 0);
+	warm_up(b, swi_min_u64(iters, 1000), get_local);
+	for (uint32_t i = 0; i < o->runs; i++) {
+		for (uint32_t t = 0; t < o->threads; t++)
+			b->copy[t] = b->kind == PERF_BW || copies ? malloc(b->size) : NULL;
+		if (base)
+			run(b, iters, copy_only, b->kind, base);
+		for (uint32_t t = 0; t < o->threads && b->kind == PERF_LAT; t++) {
+			free(b->copy[t]);
+			b->copy[t] = NULL;
+		}
+		run(b, iters, get_local, b->kind, arm);
+		for (uint32_t t = 0; t < o->threads; t++)
+			free(b->copy[t]);
+	}
+	if (b->kind == PERF_LAT && o->threads == 1 && !o->duration_ns) {
+		b->copy[0] = NULL;
+		batched(b, row);
+	}
+	perf_report_row(r, row);
+}
+
+static void check_local(struct get_bench *b)
+{
+	for (uint64_t i = 0; i < b->count; i++) {
+		const struct swarm_ref ref = perf_ref(SET, i, b->rig.home);
+		struct swarm_view v;
+
+		perf_must(&b->o->c, swarm_store_get(b->rig.st, ref, 0, &v), "get");
+		if (v.len != b->size || !perf_filled(v.data, v.len, ref))
+			perf_die(&b->o->c, "object %llu has wrong bytes", (unsigned long long)i);
+		swarm_view_release(b->rig.st, &v);
+	}
+}
+
+static void local(struct get_bench *b, struct perf_report *r)
+{
+	const uint64_t arena = b->o->c.arena_bytes ? b->o->c.arena_bytes : ARENA;
+
+	b->count = swi_max_u64(1, swi_min_u64(COUNT_LOCAL, arena / 2 / swi_extent_bytes(b->size)));
+	perf_make(&b->rig, SET, b->count, b->size);
+	if (b->o->c.check_data)
+		check_local(b);
+	perf_others_start(&b->rig, SET, b->count, b->o->c.others);
+	local_row(b, r);
+	perf_others_end();
+	if (b->o->c.check_data)
+		check_local(b);
+	perf_drop(&b->rig, SET, b->count);
+}
+
+/* First gets of objects: the owner's index has to be asked where they are. */
+static void cold_row(struct get_bench *b, struct perf_report *r, struct perf_bases *bases)
+{
+	const struct perf_opts *o = &b->o->c;
+	const uint64_t iters = swi_max_u64(1, swi_min_u64(iters_of(b, 1000), b->count / o->runs));
+	struct perf_row *row = perf_row_new(b->kind, "get, cold", b->size);
+	struct perf_arm *arm = perf_row_arm(row, "swarm", samples(b, iters));
+
+	perf_bases_open(bases, &b->rig, row, b->size);
+	for (uint32_t i = 0; i < o->runs; i++) {
+		run(b, iters, get_remote, b->kind, arm);
+		perf_bases_run(bases, row, o->threads, iters);
+	}
+	perf_bases_close(bases);
+	perf_report_row(r, row);
+}
+
+static void warm_row(struct get_bench *b, struct perf_report *r, struct perf_bases *bases)
+{
+	const struct perf_opts *o = &b->o->c;
+	const uint64_t dflt = b->kind == PERF_LAT ? 1000 : swi_max_u64(swi_min_u64(5000, MIB(256) / b->size), 50);
+	const uint64_t iters = iters_of(b, dflt);
+	const uint32_t depth = o->depth ? o->depth : o->threads;
+	struct perf_row *row = perf_row_new(b->kind, b->kind == PERF_LAT ? "get, warm" : "get", b->size);
+	struct perf_arm *arm = perf_row_arm(row, "swarm", samples(b, iters));
+
+	perf_bases_open(bases, &b->rig, row, b->size);
+	for (uint32_t i = 0; i < o->runs; i++) {
+		perf_bases_run(bases, row, depth, iters);
+		run(b, iters, get_remote, b->kind, arm);
+	}
+	perf_bases_close(bases);
+	perf_report_row(r, row);
+}
+
+static void remote(struct get_bench *b, struct perf_report *r)
+{
+	const struct perf_opts *o = &b->o->c;
+	const uint64_t ext = swi_extent_bytes(b->size);
+	const uint64_t arena = swi_max_u64(REMOTE_MIN, 16 * ext * swi_max_u64(o->threads, 1));
+	struct perf_bases bases;
+
+	perf_rig_open(&b->rig, swi_align_up(arena, SWI_PAGE));
+	b->count = arena * 3 / 2 / ext;
+	if (b->count * ext > b->rig.server_arena / 10 * 9)
+		perf_die(o, "%llu objects of %llu bytes are needed: give the server --arena=%lluM",
+			 (unsigned long long)b->count, (unsigned long long)b->size,
+			 (unsigned long long)(b->count * ext / 9 * 10 >> 20) + 1);
+	for (uint32_t t = 0; t < o->threads; t++)
+		b->at[t] = t;
+	perf_make(&b->rig, SET, b->count, b->size);
+	if (b->kind == PERF_LAT)
+		cold_row(b, r, &bases);
+	warm_up(b, b->count, get_remote);
+	warm_row(b, r, &bases);
+	perf_drop(&b->rig, SET, b->count);
+}
+
+static const struct swt_opt options[] = {
+	PERF_OPT_SIZE(struct get_opts, c),
+	PERF_OPT_AMOUNT(struct get_opts, c),
+	PERF_OPT_LOAD(struct get_opts, c),
+	PERF_OPT_DEPTH(struct get_opts, c),
+	PERF_OPT_NET(struct get_opts, c),
+	PERF_OPT_LOCAL(struct get_opts, c),
+	PERF_OPT_ARENA(struct get_opts, c),
+	PERF_OPT_LATENCY(struct get_opts, c),
+	PERF_OPT_UNSORTED(struct get_opts, c),
+	PERF_OPT_OUTPUT(struct get_opts, c),
+	{"op", 0, SWT_CHOICE, offsetof(struct get_opts, op), "OP",
+	 "get, or contains: only ask (local)", "get|contains"},
+	{NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL},
+};
+
+static const struct swt_command commands[] = {
+	{.name = "swarm_get_lat",
+	 .summary = "Measures the latency of getting objects. Without HOST: the server.",
+	 .args = "[HOST]",
+	 .args_max = 1,
+	 .opts = options},
+	{.name = "swarm_get_bw",
+	 .summary = "Measures the bandwidth of getting objects. Without HOST: the server.",
+	 .args = "[HOST]",
+	 .args_max = 1,
+	 .opts = options},
+};
+
+static int refuse(const struct swt_command *cmd, const struct get_opts *o)
+{
+	const bool here = o->c.local || o->c.attach;
+
+	if (!here && (o->op || o->c.others))
+		return swt_error(cmd, SWT_USAGE, "--op and --others go with --local or --attach");
+	if (here && o->c.depth)
+		return swt_error(cmd, SWT_USAGE, "--tx-depth goes with HOST or --loopback");
+	if (o->c.threads < 1 || o->c.threads > PERF_THREADS_MAX)
+		return swt_error(cmd, SWT_USAGE, "--threads=%u: expected 1 to %u", o->c.threads,
+				 PERF_THREADS_MAX);
+	return 0;
+}
+
+int perf_get_main(int argc, char **argv, enum perf_kind kind)
+{
+	static const uint64_t few[] = {64, KIB(4), KIB(64), MIB(1)};
+	const struct swt_command *cmd = &commands[kind == PERF_BW];
+	struct get_opts o = {0};
+	struct get_bench b = {.o = &o, .kind = kind, .clock_ns = perf_clock_cost()};
+	struct perf_report *r;
+	int rc = perf_opts_parse(cmd, argc, argv, &o, &o.c);
+
+	if (!rc)
+		rc = refuse(cmd, &o);
+	if (rc)
+		return rc == SWT_HELP_GIVEN ? 0 : rc;
+	if (!o.c.host && !o.c.loopback && !o.c.local && !o.c.attach)
+		return perf_serve(&o.c, o.c.arena_bytes ? o.c.arena_bytes : ARENA, NULL, -1);
+	if (!o.c.size_count) {
+		memcpy(o.c.size, few, sizeof(few));
+		o.c.size_count = SWI_ARRAY_LEN(few);
+	}
+	b.contains = o.op && !strcmp(o.op, "contains");
+	perf_rig_start(&b.rig, &o.c, ARENA);
+	perf_rig_open(&b.rig, perf_remote(&b.rig) ? REMOTE_MIN : o.c.arena_bytes ? o.c.arena_bytes : ARENA);
+	if (!perf_remote(&b.rig))
+		b.rig.home = swarm_store_node(b.rig.st);
+	r = perf_report_new(&o.c, kind == PERF_LAT ? "Swarm get latency" : "Swarm get bandwidth");
+	perf_describe(r, &b.rig);
+	for (uint32_t i = 0; i < o.c.size_count; i++) {
+		b.size = o.c.size[i];
+		if (perf_remote(&b.rig))
+			remote(&b, r);
+		else
+			local(&b, r);
+	}
+	perf_rig_end(&b.rig);
+	return perf_report_end(r);
+}
