@@ -28,6 +28,7 @@ struct get_bench {
 	uint64_t size, count;
 	uint64_t at[PERF_THREADS_MAX];	 /* next object of each thread */
 	uint8_t *copy[PERF_THREADS_MAX]; /* local bandwidth: where bytes are copied to */
+	uint32_t outs;
 	uint64_t clock_ns;
 	bool contains;
 };
@@ -86,6 +87,40 @@ static void get_remote(struct perf_worker *w)
 		w->ops++;
 		w->bytes += b->size;
 	}
+}
+
+/* Up to outs objects with one call. The caller's latency is that of the batch, so there is no histogram of objects. */
+static void get_remote_many(struct perf_worker *w)
+{
+	struct get_bench *b = w->load->ctx;
+	struct swarm_ref *refs = calloc(b->outs, sizeof(*refs));
+	struct swarm_view *views = calloc(b->outs, sizeof(*views));
+	uint64_t now = perf_now();
+
+	SWI_BUG_ON(!refs || !views);
+	while (perf_go(w, now)) {
+		const uint32_t n = (uint32_t)swi_min_u64(b->outs, w->iters - w->ops);
+		int got;
+
+		for (uint32_t i = 0; i < n && !w->error; i++)
+			refs[i] = next_remote(b, w);
+		if (w->error)
+			break;
+		got = swarm_store_get_many(b->rig.st, refs, n, GET_NS, views, NULL);
+		now = perf_now();
+		for (uint32_t i = 0; i < n && got == (int)n; i++)
+			if (views[i].len != b->size ||
+			    (b->o->c.check_data && !perf_filled(views[i].data, views[i].len, refs[i])))
+				w->error = SWARM_ECORRUPT;
+		if (got > 0)
+			swarm_views_release(b->rig.st, views, n);
+		if (got != (int)n && !w->error)
+			w->error = got < 0 ? got : -ETIMEDOUT;
+		w->ops += n;
+		w->bytes += n * b->size;
+	}
+	free(refs);
+	free(views);
 }
 
 static void get_local(struct perf_worker *w)
@@ -302,14 +337,15 @@ static void warm_row(struct get_bench *b, struct perf_report *r, struct perf_bas
 	const struct perf_opts *o = &b->o->c;
 	const uint64_t dflt = b->kind == PERF_LAT ? 1000 : swi_max_u64(swi_min_u64(5000, MIB(256) / b->size), 50);
 	const uint64_t iters = iters_of(b, dflt);
-	const uint32_t depth = o->depth ? o->depth : o->threads;
+	const uint32_t depth = o->depth ? o->depth : o->threads * b->outs;
+	void (*const fn)(struct perf_worker *) = b->outs > 1 ? get_remote_many : get_remote;
 	struct perf_row *row = perf_row_new(b->kind, b->kind == PERF_LAT ? "get, warm" : "get", b->size);
 	struct perf_arm *arm = perf_row_arm(row, "swarm", samples(b, iters));
 
 	perf_bases_open(bases, &b->rig, row, b->size);
 	for (uint32_t i = 0; i < o->runs; i++) {
 		perf_bases_run(bases, row, depth, iters);
-		run(b, iters, get_remote, b->kind, arm);
+		run(b, iters, fn, b->kind, arm);
 	}
 	perf_bases_close(bases);
 	perf_report_row(r, row);
@@ -319,8 +355,13 @@ static void remote(struct get_bench *b, struct perf_report *r)
 {
 	const struct perf_opts *o = &b->o->c;
 	const uint64_t ext = swi_extent_bytes(b->size);
-	const uint64_t arena = swi_max_u64(REMOTE_MIN, 16 * ext * swi_max_u64(o->threads, 1));
 	struct perf_bases bases;
+	uint64_t arena;
+
+	/* what suits a link: enough bytes in flight, but not more objects than that takes */
+	b->outs = b->kind == PERF_LAT ? 1 : o->outs ? o->outs
+					  : (uint32_t)swi_max_u64(4, swi_min_u64(64, MIB(2) / b->size));
+	arena = swi_max_u64(REMOTE_MIN, 8 * ext * o->threads * swi_max_u64(b->outs, 2));
 
 	perf_rig_open(&b->rig, swi_align_up(arena, SWI_PAGE));
 	b->count = arena * 3 / 2 / ext;
@@ -333,25 +374,31 @@ static void remote(struct get_bench *b, struct perf_report *r)
 	perf_make(&b->rig, SET, b->count, b->size);
 	if (b->kind == PERF_LAT)
 		cold_row(b, r, &bases);
-	warm_up(b, b->count, get_remote);
+	warm_up(b, b->count, b->outs > 1 ? get_remote_many : get_remote);
 	warm_row(b, r, &bases);
 	perf_drop(&b->rig, SET, b->count);
 }
 
-static const struct swt_opt options[] = {
-	PERF_OPT_SIZE(struct get_opts, c),
-	PERF_OPT_AMOUNT(struct get_opts, c),
-	PERF_OPT_LOAD(struct get_opts, c),
-	PERF_OPT_DEPTH(struct get_opts, c),
-	PERF_OPT_NET(struct get_opts, c),
-	PERF_OPT_LOCAL(struct get_opts, c),
-	PERF_OPT_ARENA(struct get_opts, c),
-	PERF_OPT_LATENCY(struct get_opts, c),
+#define GET_OPTIONS                                                                                \
+	PERF_OPT_SIZE(struct get_opts, c), PERF_OPT_AMOUNT(struct get_opts, c),                    \
+		PERF_OPT_LOAD(struct get_opts, c), PERF_OPT_DEPTH(struct get_opts, c),             \
+		PERF_OPT_NET(struct get_opts, c), PERF_OPT_LOCAL(struct get_opts, c),              \
+		PERF_OPT_ARENA(struct get_opts, c), PERF_OPT_LATENCY(struct get_opts, c),          \
+		PERF_OPT_OUTPUT(struct get_opts, c)
+#define OPTIONS_END {NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL}
+
+static const struct swt_opt lat_options[] = {
+	GET_OPTIONS,
 	PERF_OPT_UNSORTED(struct get_opts, c),
-	PERF_OPT_OUTPUT(struct get_opts, c),
 	{"op", 0, SWT_CHOICE, offsetof(struct get_opts, op), "OP",
 	 "get, or contains: only ask (local)", "get|contains"},
-	{NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL},
+	OPTIONS_END,
+};
+
+static const struct swt_opt bw_options[] = {
+	GET_OPTIONS,
+	PERF_OPT_OUTS(struct get_opts, c),
+	OPTIONS_END,
 };
 
 static const struct swt_command commands[] = {
@@ -359,12 +406,12 @@ static const struct swt_command commands[] = {
 	 .summary = "Measures the latency of getting objects. Without HOST: the server.",
 	 .args = "[HOST]",
 	 .args_max = 1,
-	 .opts = options},
+	 .opts = lat_options},
 	{.name = "swarm_get_bw",
 	 .summary = "Measures the bandwidth of getting objects. Without HOST: the server.",
 	 .args = "[HOST]",
 	 .args_max = 1,
-	 .opts = options},
+	 .opts = bw_options},
 };
 
 static int refuse(const struct swt_command *cmd, const struct get_opts *o)
@@ -373,8 +420,10 @@ static int refuse(const struct swt_command *cmd, const struct get_opts *o)
 
 	if (!here && (o->op || o->c.others))
 		return swt_error(cmd, SWT_USAGE, "--op and --others go with --local or --attach");
-	if (here && o->c.depth)
-		return swt_error(cmd, SWT_USAGE, "--tx-depth goes with HOST or --loopback");
+	if (here && (o->c.depth || o->c.outs))
+		return swt_error(cmd, SWT_USAGE, "--tx-depth and --outs go with HOST or --loopback");
+	if (o->c.outs > SWARM_MANY_MAX)
+		return swt_error(cmd, SWT_USAGE, "--outs=%u: at most %u", o->c.outs, SWARM_MANY_MAX);
 	if (o->c.threads < 1 || o->c.threads > PERF_THREADS_MAX)
 		return swt_error(cmd, SWT_USAGE, "--threads=%u: expected 1 to %u", o->c.threads,
 				 PERF_THREADS_MAX);

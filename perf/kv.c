@@ -36,8 +36,8 @@ static void lru_push(struct kv *kv, uint32_t i)
 	n->newest = i;
 }
 
-/* The oldest block of @at goes; false: it has none. Leaves with the lock released. */
-static bool evict_one(struct kv *kv, uint32_t at, struct kv_counts *c)
+/* The oldest block of @at goes, with @if_over only when the node has more than it should; false: none went. */
+static bool evict_one(struct kv *kv, uint32_t at, bool if_over, struct kv_counts *c)
 {
 	struct kv_node *n = &kv->node[at];
 	struct swarm_ref ref;
@@ -45,7 +45,7 @@ static bool evict_one(struct kv *kv, uint32_t at, struct kv_counts *c)
 
 	pthread_mutex_lock(&kv->lock);
 	i = n->oldest;
-	if (i == NONE) {
+	if (i == NONE || (if_over && n->live <= n->capacity)) {
 		pthread_mutex_unlock(&kv->lock);
 		return false;
 	}
@@ -68,11 +68,11 @@ static int make(struct kv *kv, uint32_t at, uint32_t number, struct swarm_ref re
 	struct swarm_buf buf;
 	int rc;
 
-	while (n->live > n->capacity && evict_one(kv, at, c))
+	while (evict_one(kv, at, true, c))
 		;
 	do {
 		rc = swarm_store_create(n->st, ref, kv->block_bytes, NS_PER_S, &buf);
-	} while ((rc == SWARM_EFULL || rc == -ETIMEDOUT) && evict_one(kv, at, c));
+	} while ((rc == SWARM_EFULL || rc == -ETIMEDOUT) && evict_one(kv, at, false, c));
 	if (!rc) {
 		perf_fill(buf.data, buf.len, ref);
 		rc = swarm_store_seal(n->st, &buf);

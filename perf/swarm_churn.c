@@ -12,7 +12,8 @@
 
 #define ARENA	MIB(512)
 #define LIVE	4096u
-#define REFUSALS_MAX 100000u
+#define SETTLE	  1000u
+#define SETTLE_NS (20 * NS_PER_MS)
 
 enum { OP_PUT, OP_GET, OP_DELETE, OPS };
 
@@ -31,7 +32,7 @@ struct churn_live {
 struct churn_thread {
 	struct churn_live *live;
 	uint64_t count, bytes, serial, rng;
-	uint64_t refused, timed_out;
+	uint64_t refused, samples;
 	double util_sum, util_min;
 	struct perf_hist hist[OPS];
 };
@@ -80,21 +81,30 @@ static uint64_t live_bytes(const struct churn *c)
 	return n;
 }
 
-/* No room: with --full that is what we are here for. One goes, so that the next may fit. */
-static void refused(struct churn *c, struct perf_worker *w, uint64_t len)
+/*
+ * No room: with --full that is what we are here for. One goes, so that the next may fit. Deletes are asynchronous, so
+ * at every SETTLE-th refusal they are waited for, and only a second refusal is a sample of the utilisation.
+ */
+static void refused(struct churn *c, struct perf_worker *w, struct swarm_ref ref, uint64_t len)
 {
 	struct churn_thread *t = &c->t[w->index];
-	const double util = (double)live_bytes(c) / (double)c->arena;
+	struct swarm_buf buf;
+	double util;
 
 	if (!t->count) {
 		w->error = SWARM_EFULL;
 		return;
 	}
-	(void)len;
-	t->refused++;
-	t->util_sum += util;
-	if (t->refused == 1 || util < t->util_min)
-		t->util_min = util;
+	if (t->refused++ % SETTLE == 0) {
+		if (swarm_store_create(c->rig.st, ref, len, SETTLE_NS, &buf) == 0) {
+			swarm_store_abort(c->rig.st, &buf);
+		} else {
+			util = (double)live_bytes(c) / (double)c->arena;
+			t->util_sum += util;
+			if (!t->samples++ || util < t->util_min)
+				t->util_min = util;
+		}
+	}
 	delete_one(c, w, swi_splitmix64(&t->rng) % t->count);
 }
 
@@ -108,7 +118,7 @@ static void put_one(struct churn *c, struct perf_worker *w)
 	int rc = swarm_store_create(c->rig.st, ref, len, c->o->full ? 0 : 10 * NS_PER_S, &buf);
 
 	if (c->o->full && (rc == SWARM_EFULL || rc == -ETIMEDOUT)) {
-		refused(c, w, len);
+		refused(c, w, ref, len);
 		return;
 	}
 	if (rc) {
@@ -178,7 +188,7 @@ static void forget(struct churn *c)
 	for (uint32_t i = 0; i < c->o->c.threads; i++) {
 		struct churn_thread *t = &c->t[i];
 
-		t->refused = 0;
+		t->refused = t->samples = 0;
 		t->util_sum = t->util_min = 0;
 		for (int op = 0; op < OPS; op++)
 			perf_hist_init(&t->hist[op]);
@@ -187,7 +197,7 @@ static void forget(struct churn *c)
 
 static json_t *more(struct churn *c)
 {
-	uint64_t refused = 0, objects = 0;
+	uint64_t refused = 0, objects = 0, samples = 0;
 	double sum = 0, least = 1;
 
 	for (uint32_t i = 0; i < c->o->c.threads; i++) {
@@ -196,15 +206,17 @@ static json_t *more(struct churn *c)
 		refused += t->refused;
 		objects += t->count;
 		sum += t->util_sum;
-		if (t->refused)
+		samples += t->samples;
+		if (t->samples)
 			least = fmin(least, t->util_min);
 	}
 	json_t *j = json_pack("{s:I, s:I, s:I, s:I}", "live_objects", (json_int_t)objects, "live_bytes",
 			      (json_int_t)live_bytes(c), "arena_bytes", (json_int_t)c->arena, "puts_refused",
 			      (json_int_t)refused);
 
-	if (refused) {
-		json_object_set_new(j, "utilisation_mean", json_real(sum / (double)refused));
+	if (samples) {
+		json_object_set_new(j, "utilisation_samples", json_integer((json_int_t)samples));
+		json_object_set_new(j, "utilisation_mean", json_real(sum / (double)samples));
 		json_object_set_new(j, "utilisation_min", json_real(least));
 	}
 	return j;
@@ -245,8 +257,7 @@ static void measure(struct churn *c, struct perf_report *r)
 		perf_must(o, perf_load_run(&l, PERF_OPS, arm), "mixed operations");
 	row->extra = more(c);
 	if (c->t[0].refused)
-		perf_report_note(r, " %s puts refused; live bytes / arena at a refusal: mean %.4f, least %.4f",
-				 "some", json_real_value(json_object_get(row->extra, "utilisation_mean")),
+		perf_report_note(r, " live bytes / arena when a put is refused: mean %.4f, least %.4f", json_real_value(json_object_get(row->extra, "utilisation_mean")),
 				 json_real_value(json_object_get(row->extra, "utilisation_min")));
 	perf_report_row(r, row);
 	for (int op = 0; op < OPS; op++)

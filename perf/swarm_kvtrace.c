@@ -163,6 +163,13 @@ static const struct swt_command command = {
 	.opts = options,
 };
 
+static void init(struct kv_counts *c)
+{
+	for (int i = 0; i < KV_OUTCOMES; i++)
+		perf_hist_init(&c->hist[i]);
+	perf_hist_init(&c->request);
+}
+
 static int replay(struct kv *kv, const struct kv_opts *o, const char *file)
 {
 	static struct kv_counts all;
@@ -172,6 +179,9 @@ static int replay(struct kv *kv, const struct kv_opts *o, const char *file)
 
 	kv->counts = calloc(kv->nodes, sizeof(*kv->counts));
 	SWI_BUG_ON(!kv->counts);
+	for (uint32_t i = 0; i < kv->nodes; i++)
+		init(&kv->counts[i]);
+	init(&all);
 	perf_report_set(r, "trace", json_string(file));
 	perf_report_set(r, "nodes", json_integer(kv->nodes));
 	perf_report_set(r, "arena_bytes", json_integer((json_int_t)perf_status(kv->node[0].st, "arena_bytes")));
@@ -179,9 +189,6 @@ static int replay(struct kv *kv, const struct kv_opts *o, const char *file)
 	rc = kv_run(kv, &ns);
 	if (rc)
 		perf_die(&o->c, "the replay stopped: %s", swarm_strerror(rc));
-	for (int i = 0; i < KV_OUTCOMES; i++)
-		perf_hist_init(&all.hist[i]);
-	perf_hist_init(&all.request);
 	for (uint32_t i = 0; i < kv->nodes; i++)
 		kv_add(&all, &kv->counts[i]);
 	report(r, kv, &all, ns);

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""man.py [--check] FOLDER-OF-THE-PROGRAMS - makes docs/man/swarm_*.1 of the harnesses.
+
+What a program measures is told here; its options come from its own --help, so that the page cannot promise
+others. --check writes nothing and exits with 1 where a page is not what it would be.
+"""
+import pathlib
+import re
+import subprocess
+import sys
+
+OUT = pathlib.Path(__file__).resolve().parents[1] / "docs" / "man"
+
+MODES = """Without a host the program is the server: it makes the objects that its client asks for, and ends with it.
+With HOST it is the client of a server there.
+\\fB--loopback\\fR does both in one call. \\fB--local\\fR measures a store inside the process, \\fB--attach\\fR the store of
+another process of this host, with \\fB--others\\fR more processes at work on it.
+.PP
+Both ends need the same cluster key: \\fB--key-file\\fR, else cluster.key in the run directory of this user, which the
+server makes when there is none. Copy it to the client's host."""
+
+PAGES = {
+    "swarm_get_lat": ("latency of getting objects", MODES + """
+.PP
+Remote, each object is asked for once while the reader has never seen it ("cold"), then again and again from a set that is
+half as large again as the reader's memory ("warm"), so that every get goes to the owner. Baselines of the same call, turn by
+turn: READs over the same transport without a store, and
+.BR ib_read_lat (1)
+where the transport is verbs and it is installed. Locally: memcpy out of the same memory, for scale; a get copies nothing.
+.PP
+The clock's own cost is taken off each sample. lat_ns_p50_of_means_of_64 is the median of the means of batches
+of 64, which is finer than the clock."""),
+    "swarm_get_bw": ("bandwidth of getting objects", MODES + """
+.PP
+Remote, \\fB--outs\\fR objects are asked for with one call. Baselines of the same call: READs without a store, as many in
+flight, and
+.BR ib_read_bw (1)
+(verbs) or
+.BR fi_rma_bw (1)
+(ofi) where installed. Locally the bytes are copied out of the store's memory and the baseline is that copy alone."""),
+    "swarm_put_lat": ("latency of putting objects", MODES + """
+.PP
+Locally: create, copy and seal, beside memcpy into memory of the same arena, from 64 KiB on operation by operation.
+Remote: nobody writes into another node's memory, so the figure is half of a round: put here, get there, put there, get here;
+the baseline is one READ without a store."""),
+    "swarm_put_bw": ("bandwidth of putting objects", MODES + """
+.PP
+Locally: bytes of the puts over the time that they took, beside memcpy into the same arena. Remote: until the server has got
+every object."""),
+    "swarm_churn": ("puts, gets and deletes mixed", """Keeps a number of live objects of a distribution of sizes and does puts, gets and
+deletes on them: operations a second, and the latency of each kind.
+.PP
+With \\fB--full\\fR the arena is kept full: puts go on until one is refused, then an object goes. The share of the arena that holds
+live bytes when a put is refused, after the deletes have settled, is the utilisation: what fragmentation leaves."""),
+    "swarm_broadcast": ("one object, many readers at once", """N nodes, each a store in a process of its own, get one object of the server at the same
+moment. Reports the bytes a second over all readers until the last one has it, and how many copies the source sent.
+.PP
+Without a host the program is the source; with HOST it runs the readers against a source there; \\fB--loopback\\fR does both.
+The key is found as with
+.BR swarm_get_lat (1)."""),
+    "swarm_kvtrace": ("replay of a trace of requests as a KV cache", """Replays a trace in Mooncake's format, a JSON object a line with timestamp [ms],
+input_length, output_length and hash_ids. Each hash id is a block of a prompt; a block that was seen before is
+looked up, another one is made. Request i runs on node i modulo \\fB--nodes\\fR. Reports hits in memory, from another node and from
+disk, misses, the latency of each, and the bytes that moved; every byte of every hit is checked.
+.PP
+The default arena holds the whole trace: then the hit ratio is the trace's own, which is printed beside it. With a smaller
+\\fB--arena\\fR and no \\fB--spill\\fR the least recently used blocks go."""),
+}
+
+TAIL = """.SH OUTPUT
+Text is a table like perftest's. JSON is one document: argv, machine, versions, config and results, a row for each size and
+operation. Keys carry their units: lat_ns.p50, lat_ns.p99_9, bw_bytes_per_s, ops_per_s; where a baseline ran in the same call,
+baseline.name, baseline.value and ratio, the median of the ratios of the single runs (ratio_min, ratio_max). No sample is left out.
+.SH EXIT STATUS
+0: measured. 1: it failed; one line says what. 2: used wrongly.
+"""
+
+
+def roff(text):
+    return text.replace("-", "\\-")
+
+
+def options(help_text):
+    out = []
+    for line in help_text.splitlines():
+        m = re.match(r"  ((?:-\w, |    )--\S+)\s*(.*)$", line)
+        if m:
+            out.append([m.group(1).strip(), m.group(2).strip()])
+        elif out and line.startswith(" " * 20) and line.strip():
+            out[-1][1] = (out[-1][1] + " " + line.strip()).strip()
+    return out
+
+
+def page(name, bin_dir):
+    summary, text = PAGES[name]
+    run = subprocess.run([str(bin_dir / name), "--help"], capture_output=True, text=True, check=True)
+    usage = run.stdout.splitlines()[0].split("...", 1)[1].strip()
+    lines = [f".TH {name} 1 \"\" \"swarm\" \"Swarm\"", ".SH NAME", f"{name} \\- {summary}", ".SH SYNOPSIS",
+             f".B {name}", "[\\fIOPTION\\fR]..." + (f" {usage}" if usage else ""), ".SH DESCRIPTION", roff(text), ".SH OPTIONS"]
+    for flag, what in options(run.stdout):
+        lines += [".TP", f".B {roff(flag)}", roff(what[:1].upper() + what[1:] + ".")]
+    lines.append(roff(TAIL).rstrip())
+    lines += [".SH SEE ALSO", ",\n".join(f".BR {other} (1)" if other == "swarm" else f".BR {other} (1)"
+                                         for other in sorted([*PAGES, "swarm"]) if other != name).replace("(1),", "(1),")]
+    return "\n".join(lines).replace("(1),\n", "(1),\n") + "\n"
+
+
+def main():
+    args = [a for a in sys.argv[1:] if a != "--check"]
+    bin_dir, bad = pathlib.Path(args[0]), 0
+    for name in PAGES:
+        path, want = OUT / f"{name}.1", page(name, bin_dir)
+        if "--check" not in sys.argv:
+            path.write_text(want)
+        elif not path.exists() or path.read_text() != want:
+            print(f"{path} is not what {name} --help says: run perf/man.py {bin_dir}")
+            bad = 1
+    return bad
+
+
+if __name__ == "__main__":
+    sys.exit(main())
