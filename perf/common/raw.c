@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* raw.c - see raw.h. */
 #include <poll.h>
-#include <sys/mman.h>
 
 #include "perf/common/raw.h"
 #include "perf/common/rig.h"
+#include "store/arena.h"
 #include "store/host.h"
 #include "transport/transport.h"
 
@@ -15,6 +15,7 @@
 struct perf_raw {
 	struct swi_tp *tp;
 	struct swi_log log;
+	struct swi_mem shared; /* as the store's arena is */
 	uint8_t *mem;
 	uint64_t len;
 	struct swi_conn *conn;
@@ -57,13 +58,15 @@ static int open_end(const struct perf_opts *o, const char *bind, const char *key
 	SWI_BUG_ON(!r);
 	swi_log_init(&r->log, o->program);
 	r->len = swi_align_up(len, SWI_PAGE);
-	r->mem = mmap(NULL, r->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1,
-		      0);
-	rc = r->mem == MAP_FAILED ? -ENOMEM : swi_key_read(key_file, to.key, why, why_len);
+	r->shared.fd = -1;
+	rc = swi_mem_create("swarm-perf-raw", r->len, o->huge, &r->shared, why, why_len);
+	r->mem = r->shared.addr;
+	if (!rc)
+		rc = swi_key_read(key_file, to.key, why, why_len);
 	if (!rc)
 		rc = swi_tp_open(&to, swi_env_real(), &r->log, &h, &r->tp, why, why_len);
 	if (!rc)
-		rc = swi_tp_register(r->tp, SWI_REGION_ARENA, r->mem, r->len);
+		rc = swi_tp_register(r->tp, SWI_REGION_ARENA, r->mem, r->len, r->shared.fd);
 	if (rc) {
 		if (why_len && !why[0])
 			snprintf(why, why_len, "%s", swarm_strerror(rc));
@@ -79,8 +82,7 @@ void perf_raw_close(struct perf_raw *r)
 	if (!r)
 		return;
 	swi_tp_close(r->tp);
-	if (r->mem && r->mem != MAP_FAILED)
-		munmap(r->mem, r->len);
+	swi_mem_fini(&r->shared);
 	free(r);
 }
 

@@ -275,7 +275,7 @@ static void join_server(struct perf_rig *rig)
 			 rc == -ETIMEDOUT || rc == SWARM_EPEERLOST || rc == -ECONNREFUSED
 				 ? "nobody answers; start the same program there without a host"
 				 : swarm_strerror(rc));
-	hello = perf_ask(rig, json_pack("{s:s}", "cmd", "hello"));
+	hello = perf_ask(rig, json_pack("{s:s, s:i}", "cmd", "hello", "node", (int)rig->next_node - 1));
 	rig->server_arena = (uint64_t)json_integer_value(json_object_get(hello, "arena_bytes"));
 	snprintf(rig->backend, sizeof(rig->backend), "%s",
 		 json_string_value(json_object_get(hello, "backend")));

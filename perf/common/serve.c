@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* serve.c - see serve.h: the loop of the server, and asking it. One thread each. */
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "perf/common/data.h"
@@ -136,6 +137,8 @@ int perf_serve(const struct perf_opts *o, uint64_t arena, const char *key, int o
 	setenv("SWARM_LOG", "error", 0); /* that a client comes and goes is no event here */
 	if (!key) {
 		perf_key_path(o, path, sizeof(path));
+		if (!o->key_file && !swi_default_dir(why, sizeof(why)))
+			(void)mkdir(why, 0700); /* where the key goes; what is wrong with it, the key says */
 		if (swi_key_make(path, bytes, why, sizeof(why)))
 			perf_die(o, "%s", why);
 	}

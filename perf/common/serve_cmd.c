@@ -241,14 +241,30 @@ static json_t *do_status(struct perf_server *s)
 	return doc ? doc : refuse("the status cannot be read");
 }
 
-static json_t *do_hello(struct perf_server *s)
+/* What carries the bytes between us and node @node: on one host this is not what the nodes listen on. */
+static const char *carrier(const json_t *status, uint64_t node)
+{
+	const json_t *peer;
+	size_t i;
+
+	json_array_foreach (json_object_get(status, "peers"), i, peer)
+		if (number(peer, "node") == node)
+			return json_string_value(json_object_get(peer, "transport"));
+	return NULL;
+}
+
+static json_t *do_hello(struct perf_server *s, const json_t *request)
 {
 	json_t *status = do_status(s), *t = json_object_get(status, "transport"), *answer;
 	const char *backend = json_string_value(json_object_get(t, "backend"));
 	const char *device = json_string_value(json_object_get(t, "device"));
+	const char *by = carrier(status, number(request, "node"));
 	char both[128];
 
-	snprintf(both, sizeof(both), "%s (%s)", backend ? backend : "?", device ? device : "?");
+	if (by && backend && strcmp(by, backend))
+		snprintf(both, sizeof(both), "%s", by);
+	else
+		snprintf(both, sizeof(both), "%s (%s)", backend ? backend : "?", device ? device : "?");
 	answer = json_pack("{s:I, s:s}", "arena_bytes", (json_int_t)s->arena, "backend", both);
 	json_decref(status);
 	return answer;
@@ -261,7 +277,7 @@ json_t *perf_serve_one(struct perf_server *s, const json_t *request)
 	if (!cmd)
 		return refuse("a request without a command");
 	if (!strcmp(cmd, "hello"))
-		return do_hello(s);
+		return do_hello(s, request);
 	if (!strcmp(cmd, "make"))
 		return do_make(s, request);
 	if (!strcmp(cmd, "drop"))
