@@ -10,6 +10,8 @@
 #include "perf/get.h"
 
 #define SET	    PERF_SET_FIRST
+#define BACK_SET    (PERF_SET_FIRST + 64) /* -b: the server gets these from us; a new set for every run */
+#define BACK_BYTES  MIB(32)
 #define ARENA	    MIB(512)
 #define REMOTE_MIN  MIB(2) /* arena of the reading store */
 #define COUNT_LOCAL 256u
@@ -29,6 +31,7 @@ struct get_bench {
 	uint64_t at[PERF_THREADS_MAX];	 /* next object of each thread */
 	uint8_t *copy[PERF_THREADS_MAX]; /* local bandwidth: where bytes are copied to */
 	uint32_t outs;
+	uint64_t back_count, back_set; /* -b */
 	uint64_t clock_ns;
 	bool contains;
 };
@@ -220,6 +223,39 @@ static void run(struct get_bench *b, uint64_t iters, void (*fn)(struct perf_work
 	perf_must(&b->o->c, rc, "get");
 }
 
+/* -b: as many bytes as fit go the other way meanwhile, each object once. The slower direction ends the run. */
+static void run_both_ways(struct get_bench *b, uint64_t iters, void (*fn)(struct perf_worker *w), struct perf_arm *arm)
+{
+	const struct perf_opts *o = &b->o->c;
+	const uint32_t us = swarm_store_node(b->rig.st);
+	struct perf_load l = load_of(b, iters, fn);
+	const uint64_t n = swi_min_u64(b->back_count, iters);
+	json_t *answer;
+
+	for (uint64_t i = 0; i < n; i++) {
+		const struct swarm_ref ref = perf_ref(b->back_set, i, us);
+		struct swarm_buf buf;
+
+		perf_must(o, swarm_store_create(b->rig.st, ref, b->size, GET_NS, &buf), "create");
+		perf_fill(buf.data, b->size, ref);
+		perf_must(o, swarm_store_seal(b->rig.st, &buf), "seal");
+	}
+	perf_ask_begin(&b->rig,
+		       json_pack("{s:s, s:I, s:I, s:I, s:i, s:I, s:I, s:b}", "cmd", "pull", "set",
+				 (json_int_t)b->back_set, "count", (json_int_t)n, "size", (json_int_t)b->size,
+				 "home", (int)us, "iters", (json_int_t)n, "threads", (json_int_t)o->threads,
+				 "check", (int)o->check_data));
+	perf_must(o, perf_load_run(&l, b->kind, NULL), "get");
+	answer = perf_ask_end(&b->rig);
+	const uint64_t back_ns = (uint64_t)json_integer_value(json_object_get(answer, "ns"));
+
+	json_decref(answer);
+	perf_arm_run(arm, b->kind, NULL, l.ops + n, l.bytes + n * b->size, swi_max_u64(l.ns, back_ns));
+	for (uint64_t i = 0; i < n; i++)
+		(void)swarm_store_delete(b->rig.st, perf_ref(b->back_set, i, us));
+	b->back_set++;
+}
+
 static uint64_t iters_of(const struct get_bench *b, uint64_t dflt)
 {
 	return b->o->c.iters ? b->o->c.iters : dflt;
@@ -342,6 +378,13 @@ static void warm_row(struct get_bench *b, struct perf_report *r, struct perf_bas
 	struct perf_row *row = perf_row_new(b->kind, b->kind == PERF_LAT ? "get, warm" : "get", b->size);
 	struct perf_arm *arm = perf_row_arm(row, "swarm", samples(b, iters));
 
+	if (o->bidirectional) {
+		snprintf(row->op, sizeof(row->op), "get, both ways");
+		for (uint32_t i = 0; i < o->runs; i++)
+			run_both_ways(b, iters, fn, arm);
+		perf_report_row(r, row);
+		return;
+	}
 	perf_bases_open(bases, &b->rig, row, b->size);
 	for (uint32_t i = 0; i < o->runs; i++) {
 		perf_bases_run(bases, row, depth, iters);
@@ -362,6 +405,11 @@ static void remote(struct get_bench *b, struct perf_report *r)
 	b->outs = b->kind == PERF_LAT ? 1 : o->outs ? o->outs
 					  : (uint32_t)swi_max_u64(4, swi_min_u64(64, MIB(2) / b->size));
 	arena = swi_max_u64(REMOTE_MIN, 8 * ext * o->threads * swi_max_u64(b->outs, 2));
+	if (o->bidirectional) {
+		b->back_count = swi_max_u64(1, BACK_BYTES / ext);
+		b->back_set = BACK_SET;
+		arena += b->back_count * ext * 2;
+	}
 
 	perf_rig_open(&b->rig, swi_align_up(arena, SWI_PAGE));
 	b->count = arena * 3 / 2 / ext;
@@ -398,6 +446,8 @@ static const struct swt_opt lat_options[] = {
 static const struct swt_opt bw_options[] = {
 	GET_OPTIONS,
 	PERF_OPT_OUTS(struct get_opts, c),
+	{"bidirectional", 'b', SWT_FLAG, PERF_O(struct get_opts, c, bidirectional), NULL,
+	 "the server gets from the client at the same time; no baseline", NULL},
 	OPTIONS_END,
 };
 
@@ -420,8 +470,9 @@ static int refuse(const struct swt_command *cmd, const struct get_opts *o)
 
 	if (!here && (o->op || o->c.others))
 		return swt_error(cmd, SWT_USAGE, "--op and --others go with --local or --attach");
-	if (here && (o->c.depth || o->c.outs))
-		return swt_error(cmd, SWT_USAGE, "--tx-depth and --outs go with HOST or --loopback");
+	if (here && (o->c.depth || o->c.outs || o->c.bidirectional))
+		return swt_error(cmd, SWT_USAGE,
+				 "--tx-depth, --outs and --bidirectional go with HOST or --loopback");
 	if (o->c.outs > SWARM_MANY_MAX)
 		return swt_error(cmd, SWT_USAGE, "--outs=%u: at most %u", o->c.outs, SWARM_MANY_MAX);
 	if (o->c.threads < 1 || o->c.threads > PERF_THREADS_MAX)

@@ -75,6 +75,14 @@ static int check(const struct swt_command *cmd, struct perf_opts *o)
 	if (modes > 1)
 		return swt_error(cmd, SWT_USAGE,
 				 "give one of HOST, --loopback, --local and --attach");
+	if (o->qps != UINT32_MAX)
+		return swt_error(cmd, SWT_USAGE,
+				 "--qp=%u: a node opens as many queue pairs to a peer as the devices of both allow; "
+				 "the number cannot be set", o->qps);
+	if (o->gid != UINT32_MAX)
+		return swt_error(cmd, SWT_USAGE,
+				 "--gid-index=%u: the GID is that of the address to bind to: give --bind=ADDRESS",
+				 o->gid);
 	if (o->runs < 1 || o->runs > PERF_RUNS_MAX)
 		return swt_error(cmd, SWT_USAGE, "--runs=%u: expected 1 to %u", o->runs,
 				 PERF_RUNS_MAX);
@@ -97,6 +105,7 @@ int perf_opts_parse(const struct swt_command *cmd, int argc, char **argv, void *
 	int first, rc;
 
 	o->program = cmd->name;
+	o->qps = o->gid = UINT32_MAX;
 	o->argc = argc;
 	o->argv = argv;
 	if (!o->runs)

@@ -121,7 +121,11 @@ struct perf_opts {
 	{"bind", 0, SWT_STR, PERF_O(T, m, bind), "ADDRESS",                                        \
 	 "address that the server listens on (loopback: 127.0.0.1)", NULL},                        \
 	{"key-file", 0, SWT_STR, PERF_O(T, m, key_file), "FILE",                                   \
-	 "cluster key, the same on both hosts", NULL}
+	 "cluster key, the same on both hosts", NULL},                                             \
+	{"qp", 'q', SWT_U32, PERF_O(T, m, qps), "N",                                               \
+	 "refused: a node opens as many queue pairs to a peer as the devices of both allow", NULL}, \
+	{"gid-index", 'x', SWT_U32, PERF_O(T, m, gid), "N",                                        \
+	 "refused: the GID is that of the address to bind to, see --bind", NULL}
 
 /* Fills in the defaults of what was left out and checks it. As swt_parse(). @o lies inside @out. */
 int perf_opts_parse(const struct swt_command *cmd, int argc, char **argv, void *out,

@@ -82,8 +82,6 @@ static void build(struct command *c, const json_t *request)
 		add(c, "-t"), add(c, "%llu", num(request, "depth"));
 	if (device && device[0] && device[0] != '-')
 		add(c, "-d"), add(c, "%s", device);
-	if (num(request, "gid"))
-		add(c, "-x"), add(c, "%llu", num(request, "gid"));
 }
 
 /* Its output comes through *out_fd when that is not NULL. */
@@ -221,11 +219,10 @@ int perf_tool_run(struct perf_rig *rig, const char *name, uint64_t size, uint32_
 {
 	const char *colon = strrchr(rig->server, ':');
 	char host[128];
-	json_t *request = json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:s, s:i}", "cmd", "tool", "name", name,
+	json_t *request = json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:s}", "cmd", "tool", "name", name,
 				    "size", (json_int_t)size, "iters", (json_int_t)iters, "depth",
 				    (json_int_t)depth, "port", TOOL_PORT, "device",
-				    rig->o->device && strncmp(rig->backend, "ofi", 3) ? rig->o->device : "",
-				    "gid", (int)rig->o->gid);
+				    rig->o->device && strncmp(rig->backend, "ofi", 3) ? rig->o->device : "");
 	int rc = -EAGAIN;
 
 	snprintf(host, sizeof(host), "%.*s", (int)(colon ? colon - rig->server : 0), rig->server);

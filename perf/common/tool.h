@@ -9,7 +9,7 @@
 #include "perf/common/report.h"
 #include "perf/common/rig.h"
 
-/* The server's side of {"tool"}: {"name", "size", "iters", "depth", "port", "device", "gid"}. */
+/* The server's side of {"tool"}: {"name", "size", "iters", "depth", "port", "device"}. */
 json_t *perf_tool_serve(const json_t *request);
 /* The program that suits @kind and the backend of @rig; NULL = none, *out_why says which is missing. */
 const char *perf_tool_for(const struct perf_rig *rig, enum perf_kind kind, const char **out_why);
