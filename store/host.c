@@ -165,6 +165,7 @@ static int make_core(struct swi_host *h, const struct swi_host_opts *o, uint64_t
 	    .client_quota = o->client_quota,
 	    .pin_bytes_max = o->pin_bytes_max,
 	    .node = o->node,
+	    .no_verify = o->no_verify,
 	    .epoch = epoch,
 	};
 

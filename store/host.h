@@ -28,6 +28,7 @@ struct swi_host_opts {
 	bool spill_keep, durable;
 	struct swi_tp_opts tp; /* tp.bind NULL and tp.backend NULL = no network */
 	uint32_t node;
+	bool no_verify; /* tests (node.h) */
 	const char *log_name;
 };
 

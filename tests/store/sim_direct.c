@@ -351,6 +351,203 @@ static void test_stopped_reader(void **state)
 	}
 }
 
+/* ---- everything at once, with faults ---- */
+
+#define SLOTS 64u
+#define LATE  48u
+
+struct mix {
+	struct sim *s;
+	uint64_t rng, next_id, gets, came, heal_ns, go_on_ns, lives;
+	struct {
+		struct swarm_ref ref;
+		uint64_t len;
+	} slot[SLOTS];
+	struct late late[LATE];
+	uint32_t stopped;
+	struct sim_node *cut[2];
+	struct swi_snode_stats past; /* of lives that are over */
+};
+
+static void add_up(struct swi_snode_stats *sum, struct sim_node *n)
+{
+	const struct swi_snode_stats st = stats(n);
+
+	sum->warm_gets += st.warm_gets;
+	sum->cold_gets += st.cold_gets;
+	sum->message_gets += st.message_gets;
+	sum->direct_misses += st.direct_misses;
+	sum->locators_stale += st.locators_stale;
+	sum->syncs += st.syncs;
+	sum->evicted_objects += st.evicted_objects;
+}
+
+static void mix_get(struct mix *m, struct sim_node *n)
+{
+	const uint64_t i = swi_splitmix64(&m->rng) % (swi_splitmix64(&m->rng) % 4 ? 8 : SLOTS);
+
+	for (uint32_t k = 0; k < LATE; k++) {
+		struct late *g = &m->late[k];
+
+		if (!g->done || !m->slot[i].ref.home)
+			continue;
+		m->came += g->status == 0;
+		*g = (struct late){.n = n, .len = m->slot[i].len};
+		g->want = (struct swi_want){
+		    .ref = m->slot[i].ref,
+		    .deadline_ns = swi_simnet_now(m->s->net) + 5 * NS_PER_S,
+		    .cb = late_got,
+		    .owner = g};
+		swi_want(n->sn, &g->want);
+		m->gets++;
+		return;
+	}
+}
+
+static void mix_replace(struct mix *m)
+{
+	const uint64_t i = swi_splitmix64(&m->rng) % SLOTS, r = swi_splitmix64(&m->rng);
+	struct sim_node *n = &m->s->node[1 + i % 3];
+
+	if (!n->alive)
+		return;
+	if (m->slot[i].ref.home)
+		swi_delete(n->sn, m->slot[i].ref);
+	m->slot[i].ref = sim_ref(m->next_id++, n->number);
+	m->slot[i].len = r % 8 ? r % 30000 : r % 500000;
+	if (sim_put(n, m->slot[i].ref, m->slot[i].len))
+		m->slot[i].ref.home = 0;
+}
+
+static void mix_drop(struct mix *m, struct sim_node *n)
+{
+	const uint64_t i = swi_splitmix64(&m->rng) % (swi_splitmix64(&m->rng) % 4 ? 8 : SLOTS);
+
+	if (m->slot[i].ref.home && m->slot[i].ref.home != n->number)
+		swi_dir_drop_local(n->sn, m->slot[i].ref.id);
+}
+
+static void mix_new_life(struct mix *m, struct sim_node *n)
+{
+	const uint32_t number = n->number;
+
+	add_up(&m->past, n);
+	sim_kill(n, swi_splitmix64(&m->rng) % 2 ? SWI_SIM_KILL_RESET : SWI_SIM_KILL_SILENT);
+	for (uint32_t k = 0; k < LATE; k++)
+		if (m->late[k].n == n && !m->late[k].done)
+			m->late[k] = (struct late){.done = true, .status = -ECANCELED};
+	sim_run(m->s, swi_splitmix64(&m->rng) % (10 * NS_PER_MS));
+	sim_start(m->s, number, MIB(4), false);
+	sim_know_all(m->s);
+	m->lives++;
+	/* The new life makes them all again, elsewhere: old locators must not lead there. */
+	for (uint32_t i = 0; i < SLOTS; i++)
+		if (m->slot[i].ref.home == number &&
+		    sim_put(&m->s->node[number], m->slot[i].ref, m->slot[i].len))
+			m->slot[i].ref.home = 0;
+}
+
+static void mix_fault(struct mix *m, struct sim_node *n)
+{
+	const uint64_t now = swi_simnet_now(m->s->net), r = swi_splitmix64(&m->rng);
+	struct sim_node *o = &m->s->node[1 + n->number % 3];
+
+	if (r % 3 == 0 && !m->stopped && !m->cut[0]) {
+		mix_new_life(m, n);
+	} else if (r % 3 == 1 && !m->stopped && !m->cut[0]) { /* sometimes longer than silence lasts */
+		m->stopped = n->number;
+		n->alive = false;
+		m->go_on_ns = now + r % (3 * NS_PER_S);
+	} else if (!m->cut[0] && !m->stopped) {
+		m->cut[0] = n;
+		m->cut[1] = o;
+		swi_simnet_cut(m->s->net, n->addr, o->addr);
+		m->heal_ns = now + r % NS_PER_S;
+	}
+}
+
+static void mix_mend(struct mix *m, uint64_t now)
+{
+	if (m->cut[0] && now >= m->heal_ns) {
+		swi_simnet_heal(m->s->net, m->cut[0]->addr, m->cut[1]->addr);
+		m->cut[0] = NULL;
+	}
+	if (m->stopped && now >= m->go_on_ns) {
+		m->s->node[m->stopped].alive = true;
+		m->stopped = 0;
+	}
+}
+
+static uint64_t mix_run(uint64_t seed, struct swi_snode_stats *sum)
+{
+	struct mix *m = calloc(1, sizeof(*m));
+	uint64_t came;
+
+	assert_non_null(m);
+	m->s = three(seed, MIB(4), false);
+	m->rng = seed;
+	m->next_id = 100;
+	for (uint32_t k = 0; k < LATE; k++)
+		m->late[k] = (struct late){.done = true, .status = 1};
+	for (int i = 0; i < 6000; i++) {
+		struct sim_node *n = &m->s->node[1 + swi_splitmix64(&m->rng) % 3];
+		const uint64_t op = swi_splitmix64(&m->rng) % 1000;
+
+		mix_mend(m, swi_simnet_now(m->s->net));
+		if (op < 200)
+			mix_replace(m);
+		else if (n->alive && op < 600)
+			mix_get(m, n);
+		else if (n->alive && op < 996)
+			mix_drop(m, n);
+		else if (n->alive)
+			mix_fault(m, n);
+		sim_run(m->s, swi_splitmix64(&m->rng) % (m->stopped || m->cut[0] ? 20 * NS_PER_MS
+									       : 60 * NS_PER_US));
+	}
+	mix_mend(m, UINT64_MAX);
+	sim_run(m->s, 8 * NS_PER_S);
+	for (uint32_t k = 0; k < LATE; k++)
+		assert_true(m->late[k].done);
+	for (uint32_t i = 1; i <= 3; i++) {
+		assert_int_equal(stats(&m->s->node[i]).quarantine_bytes, 0);
+		assert_int_equal(stats(&m->s->node[i]).holds, 0);
+		assert_int_equal(stats(&m->s->node[i]).digest_errors, 0);
+		assert_null(swi_extents_check(&m->s->node[i].sn->extents));
+		add_up(&m->past, &m->s->node[i]);
+	}
+	came = m->came;
+	assert_true(came > m->gets / 3);
+	*sum = m->past;
+	sum->peers = m->lives;
+	sim_free(m->s);
+	free(m);
+	return came;
+}
+
+static void test_mix_with_faults(void **state)
+{
+	struct swi_snode_stats all = {0}, one;
+	uint64_t came = 0;
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 8; seed++) {
+		came += mix_run(seed, &one);
+		all.warm_gets += one.warm_gets;
+		all.cold_gets += one.cold_gets;
+		all.message_gets += one.message_gets;
+		all.direct_misses += one.direct_misses;
+		all.locators_stale += one.locators_stale;
+		all.peers += one.peers;
+	}
+	print_message("%u gets came: warm %u, cold %u, by message %u; headers refused %u, locators void %u, lives %u\n",
+		      (unsigned int)came, (unsigned int)all.warm_gets, (unsigned int)all.cold_gets,
+		      (unsigned int)all.message_gets, (unsigned int)all.direct_misses,
+		      (unsigned int)all.locators_stale, (unsigned int)all.peers);
+	assert_true(all.warm_gets && all.cold_gets && all.message_gets && all.direct_misses &&
+		    all.locators_stale && all.peers);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +559,7 @@ int main(void)
 		cmocka_unit_test(test_quarantine),
 		cmocka_unit_test(test_revoked),
 		cmocka_unit_test(test_stopped_reader),
+		cmocka_unit_test(test_mix_with_faults),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
