@@ -96,6 +96,17 @@ static void hostile_producer__is_an_error(void **state)
 		assert_int_equal(swi_ring_peek(&r.c, &m), -EPROTO);
 		free(r.ring);
 	}
+	/* Asked first whether there is something: the nonsense must not be believed afterwards. */
+	setup(&r);
+	assert_int_equal(swi_ring_push(&r.p, 7, 0, 0, "stale", 5, NULL, 0), 0);
+	assert_int_equal(swi_ring_peek(&r.c, &m), 1);
+	swi_ring_pop(&r.c);
+	memset(r.ring->data, 0, CAP); /* reads as messages without end */
+	atomic_store(&r.ring->tail, UINT64_MAX / 2);
+	assert_true(swi_ring_ready(&r.c));
+	assert_int_equal(swi_ring_peek(&r.c, &m), -EPROTO);
+	assert_int_equal(swi_ring_peek(&r.c, &m), -EPROTO);
+	free(r.ring);
 	setup(&r);
 	uint64_t rnd = 99;
 

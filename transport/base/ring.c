@@ -75,8 +75,10 @@ static int64_t ring_fill(struct swi_ring_end *e)
 {
 	if (e->cached == e->pos) {
 		e->cached = atomic_load_explicit(&e->ring->tail, memory_order_acquire);
-		if (e->cached < e->pos || e->cached - e->pos > e->cap)
+		if (e->cached < e->pos || e->cached - e->pos > e->cap) {
+			e->cached = e->pos; /* not to be believed later: look again next time, report again */
 			return -EPROTO;
+		}
 	}
 	return (int64_t)(e->cached - e->pos);
 }
@@ -92,11 +94,8 @@ int swi_ring_peek(struct swi_ring_end *e, struct swi_msg *out_msg)
 		const int64_t fill = ring_fill(e);
 		struct head h;
 
-		if (fill <= 0) {
-			if (fill < 0)
-				e->cached = e->pos; /* look again next time, report again */
+		if (fill <= 0)
 			return (int)fill;
-		}
 		const uint64_t at = e->pos & (e->cap - 1);
 
 		if ((uint64_t)fill < sizeof(h) || e->cap - at < sizeof(h))
