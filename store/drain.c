@@ -132,6 +132,15 @@ static bool still_ours(struct swi_snode *sn, struct swarm_oid id)
 	return swi_local_find(sn, id, &lo) || swi_spilled_here(sn, id, &len);
 }
 
+/* Nobody can ask for it any more; a peer that never knew its home would try for TAKE_NS, in vain. */
+static bool home_is_lost(struct swi_snode *sn, struct swarm_ref ref)
+{
+	int code;
+
+	(void)swi_dir_home(sn, ref, &code);
+	return code == SWARM_EHOMELOST;
+}
+
 static void move_send(struct swi_moving *m)
 {
 	struct swi_snode *sn = m->sn;
@@ -143,6 +152,11 @@ static void move_send(struct swi_moving *m)
 	if (!still_ours(sn, m->id)) { /* deleted meanwhile */
 		dr->in_flight--;
 		move_free(m);
+		return;
+	}
+	if (home_is_lost(sn, m->ref)) {
+		m->given_up = true;
+		dr->in_flight--;
 		return;
 	}
 	while (m->tries++ < 3 * dr->target_count) {
