@@ -8,6 +8,7 @@
 #include "sched/lineage.h"
 #include "sched/member.h"
 #include "sched/node.h"
+#include "sched/prefetch.h"
 #include "sched/rebuild.h"
 #include "sched/scaler.h"
 #include "sched/status.h"
@@ -29,6 +30,7 @@ struct swi_node {
 	struct swi_lineage lineage;
 	struct swi_rebuild rebuild;
 	struct swi_dispatch dispatch;
+	struct swi_prefetch prefetch;
 	struct swi_cview cview;
 	struct swi_membership member;
 	struct swi_scaler scaler;

@@ -11,6 +11,7 @@
 #define ARGS_MAX   64u /* arguments that placement looks at */
 #define BATCH	   512u
 #define OLDEST_EVERY 8u /* depth first: so often the oldest */
+#define HOLD_BACK  (300 * NS_PER_MS)
 #define NEVER_WAIT (500 * NS_PER_MS) /* a node that is just joining may bring what is missing */
 
 void swi_dispatch_init(struct swi_node *n)
@@ -184,6 +185,7 @@ static void place_at(struct swi_node *n, struct swi_task *t, struct swi_member *
 	t->node = m->node;
 	t->since_ns = swi_node_now(n);
 	swi_view_placed(n, m, t);
+	swi_prefetch_placed(n, t);
 	if (m->node != n->number) {
 		send_task(n, t);
 		return;
@@ -319,9 +321,24 @@ static struct swi_task *pick(struct swi_shape *sh, bool depth_first)
 	return t && t->since_ns <= f->since_ns ? t : f;
 }
 
+/*
+ * Memory is short: what only makes is not parked behind what runs, it would make more than is consumed
+ * meanwhile. Only as long as tasks are placed at all: what is parked there may wait for it.
+ */
+static bool not_now(const struct swi_node *n, const struct swi_shape *sh, const struct swi_task *t, uint32_t to)
+{
+	if (t->flags & SWI_TASK_F_RERUN || swi_task_spec(t).ref_count ||
+	    swi_node_now(n) >= sh->placed_ns + HOLD_BACK)
+		return false;
+	for (uint32_t i = 0; i < n->cview.view.count; i++)
+		if (n->cview.view.node[i].node == to)
+			return !swi_resources_fit(&n->cview.view.node[i].free, &t->shape->need);
+	return false;
+}
+
 static int place_shape(struct swi_node *n, struct swi_shape *sh, int budget)
 {
-	const bool depth_first = !swi_list_empty(&sh->fed) && memory_short(n);
+	const bool depth_first = memory_short(n);
 	int placed = 0;
 
 	while (!sh->blocked && swi_shape_oldest(sh) && placed < budget) {
@@ -340,13 +357,15 @@ static int place_shape(struct swi_node *n, struct swi_shape *sh, int budget)
 		sh->never_ns = 0;
 		if (to == SWI_PLACE_NONE && t->flags & SWI_TASK_F_RERUN)
 			to = place_beyond(n, sh);
-		if (to == SWI_PLACE_NONE) {
+		sh->held_back = to != SWI_PLACE_NONE && depth_first && not_now(n, sh, t, to);
+		if (to == SWI_PLACE_NONE || sh->held_back) {
 			sh->blocked = true;
 			break;
 		}
 		m = swi_view_find(n, to);
 		SWI_BUG_ON(!m);
 		place_at(n, t, m);
+		sh->placed_ns = swi_node_now(n);
 		placed++;
 	}
 	return placed;
@@ -390,6 +409,8 @@ uint64_t swi_dispatch_deadline_ns(const struct swi_node *n)
 
 		if (sh->never_ns && sh->count)
 			at = swi_min_u64(at, sh->never_ns + NEVER_WAIT);
+		if (sh->held_back && sh->blocked && sh->count)
+			at = swi_min_u64(at, sh->placed_ns + HOLD_BACK);
 	}
 	return at;
 }

@@ -16,6 +16,8 @@ struct swi_shape { /* ready tasks with the same need */
 	struct swi_list fed;   /* those that consume what others made */
 	uint64_t count;
 	uint32_t picks;
+	uint64_t placed_ns; /* when the last one was */
+	bool held_back;	    /* blocked, but only until a while after that */
 	struct swi_resources need;
 	bool blocked;		/* found no room; tried again when the view changes */
 	uint64_t blocked_ns;	/* since when */

@@ -333,6 +333,11 @@ static void dep_cb(struct swi_watch *w, int status, const char *text, const stru
 		ready(n, t);
 }
 
+struct swi_task *swi_graph_waiter(struct swi_watch *w)
+{
+	return w->cb == dep_cb ? swi_container_of(w, struct swi_dep, watch)->task : NULL;
+}
+
 /* Exists already, as far as this node can tell without a message. */
 static bool exists_here(struct swi_node *n, struct swi_task *t, struct swarm_ref ref)
 {

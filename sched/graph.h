@@ -135,6 +135,8 @@ uint64_t swi_graph_open(const struct swi_node *n);
 bool swi_task_result_gone(const struct swi_task *t, uint32_t i);
 /* Where the arguments are, for place(); at most @max. */
 uint32_t swi_graph_args(struct swi_node *n, struct swi_task *t, struct swi_place_arg *out, uint32_t max);
+/* The task that waits by this watch, or NULL: it is another's. */
+struct swi_task *swi_graph_waiter(struct swi_watch *w);
 struct swi_spec swi_task_spec(const struct swi_task *t);
 
 #endif

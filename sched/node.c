@@ -222,6 +222,8 @@ static int peer_msg(void *ctx, struct swi_peer *peer, uint16_t type, struct swi_
 		return swi_dispatch_on_refused(n, from, body);
 	case SWI_P_LINEAGE:
 		return on_lineage(n, body);
+	case SWI_P_PREFETCH:
+		return swi_prefetch_on_ask(n, from, body);
 	case SWI_P_STOP:
 		return on_stop(n, from);
 	case SWI_P_STATUS:
@@ -341,6 +343,7 @@ int swi_node_create(const struct swi_node_opts *opts, struct swi_node **out, cha
 	swi_lineage_init(n, opts->lineage_bytes);
 	swi_rebuild_init(n);
 	swi_dispatch_init(n);
+	swi_prefetch_init(n);
 	swi_view_init(n);
 	swi_status_init(n);
 	rc = runner_create(n);
@@ -363,6 +366,7 @@ void swi_node_destroy(struct swi_node *n)
 	swi_snode_set_hooks(n->sn, &none);
 	swi_runner_destroy(n->runner);
 	swi_graph_fini(n);
+	swi_prefetch_fini(n);
 	swi_dispatch_fini(n);
 	swi_view_fini(n);
 	swi_rebuild_fini(n);

@@ -37,6 +37,7 @@ struct swi_node_opts {
 	uint64_t lineage_bytes; /* budget; 0 = 256 MiB */
 	uint64_t load_period_ns; /* 0 = 50 ms */
 	uint64_t silence_ns;	 /* 0 = 2 s without a word: dead */
+	bool no_prefetch; /* arguments stay on disk until their task is placed */
 	bool provided; /* started by a provider: may be drained away */
 	/* The node must end: told to stop, drained, declared dead by the head, or refused (status, sentence). */
 	void (*ended)(void *ctx, int status, const char *text);
@@ -55,7 +56,7 @@ bool swi_node_joined(struct swi_node *n);
 /* Leave in good order: drain, tell the head, then ended(0). */
 void swi_node_leave(struct swi_node *n);
 
-/* JSON documents of SWI_L_STATUS (malloc'd): what = "status", "nodes", "tasks", "objects", "workers", "info", "events".
+/* JSON documents of SWI_L_STATUS (malloc'd): what = "status", "nodes", "tasks", "objects", "memory", "workers", "info", "events".
  * Cluster-wide ones are gathered from the peers by the node that is asked. */
 
 #endif

@@ -47,6 +47,7 @@ enum swi_tpmsg { /* between nodes */
 	SWI_P_TASK_CANCEL = 0x212, /* home -> runner (a task), or any -> home (the task that makes a result) */
 	SWI_P_TASK_REFUSED = 0x213, /* runner -> home: draining, or the task can never run here */
 	SWI_P_STOP = 0x215,	   /* head -> node: the whole cluster is stopped, end at once */
+	SWI_P_PREFETCH = 0x216,	   /* home -> a node that has them on disk: {u32 n, n x {ref, u64 len}} are needed soon */
 	SWI_P_LINEAGE = 0x214,	   /* leaving home -> its heir: {u32 attempt, spec} of a finished task */
 };
 

@@ -43,6 +43,11 @@ void swi_runner_stats(struct swi_runner *r, struct swi_runner_stats *out)
 	out->workers_busy = r->busy_count;
 }
 
+uint64_t swi_runner_ahead_bytes(const struct swi_runner *r)
+{
+	return r->ahead_bytes;
+}
+
 static json_t *oid_json(struct swarm_oid id)
 {
 	char hex[33];

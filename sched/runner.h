@@ -64,6 +64,7 @@ struct swi_runner_stats {
 };
 void swi_runner_stats(struct swi_runner *r, struct swi_runner_stats *out);
 /* JSON array text (malloc'd) for `swarm list workers` / the running part of `list tasks`. */
+uint64_t swi_runner_ahead_bytes(const struct swi_runner *r); /* of arguments held for runs that have not begun */
 char *swi_runner_workers_json(struct swi_runner *r);
 char *swi_runner_tasks_json(struct swi_runner *r);
 /* Inputs from the node core. */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* status_docs.c - what this node says of itself (status.h). */
 #include "sched/core.h"
+#include "store/memory.h"
 
-#define TASKS_SHOWN 1000u
+#define TASKS_SHOWN   1000u
+#define OBJECTS_SHOWN 5000u /* of each node: an answer is one message */
 
 static json_t *num(uint64_t v)
 {
@@ -39,6 +41,10 @@ static json_t *run_counts(struct swi_node *n)
 	json_object_set_new(o, "run_ns", num(st.run_ns_total));
 	json_object_set_new(o, "args_local_bytes", num(st.args_local_bytes));
 	json_object_set_new(o, "args_fetched_bytes", num(st.args_fetched_bytes));
+	json_object_set_new(o, "given_back", num(st.given_back));
+	json_object_set_new(o, "prefetch_asked", num(n->prefetch.asked));
+	json_object_set_new(o, "prefetched", num(n->prefetch.done));
+	json_object_set_new(o, "prefetch_refused", num(n->prefetch.refused));
 	json_object_set_new(o, "workers_started", num(st.workers_started));
 	json_object_set_new(o, "workers_died", num(st.workers_died));
 	json_object_set_new(o, "workers_idle", num(st.workers_idle));
@@ -65,6 +71,7 @@ static json_t *store_counts(struct swi_node *n)
 	json_object_set_new(o, "spilled_objects", num(st.spilled_objects));
 	json_object_set_new(o, "spilled_bytes", num(st.spilled_bytes));
 	json_object_set_new(o, "evicted_bytes", num(st.evicted_bytes));
+	json_object_set_new(o, "dropped_unwritten", num(n->rebuild.dropped));
 	json_object_set_new(o, "clients", num(st.clients));
 	return o;
 }
@@ -159,6 +166,51 @@ static json_t *tasks_part(struct swi_node *n)
 			 "running", parse(swi_runner_tasks_json(n->runner)));
 }
 
+/* Which task a worker process runs, and what kind the others are. */
+static void name_owner(json_t *owner, const json_t *workers)
+{
+	static const char *const kind[] = {"store", "driver", "worker", "tool"};
+	const json_int_t role = json_integer_value(json_object_get(owner, "role"));
+	json_t *w;
+	size_t i;
+
+	json_object_set_new(owner, "kind",
+			    json_string(role >= 0 && role < (json_int_t)SWI_ARRAY_LEN(kind) ? kind[role] : "?"));
+	json_array_foreach(workers, i, w) {
+		if (!json_equal(json_object_get(w, "pid"), json_object_get(owner, "pid")))
+			continue;
+		json_object_set(owner, "task", json_object_get(w, "task"));
+		json_object_set(owner, "function", json_object_get(w, "function"));
+	}
+}
+
+static json_t *memory_part(struct swi_node *n)
+{
+	json_t *o = parse(swi_snode_memory_json(n->sn)), *workers, *owner;
+	size_t i;
+
+	if (!json_is_object(o))
+		return o;
+	workers = parse(swi_runner_workers_json(n->runner));
+	json_array_foreach(json_object_get(o, "owners"), i, owner)
+		name_owner(owner, workers);
+	json_object_set_new(json_object_get(o, "why"), "ahead_bytes", num(swi_runner_ahead_bytes(n->runner)));
+	json_decref(workers);
+	return o;
+}
+
+static json_t *objects_part(struct swi_node *n)
+{
+	json_t *o = json_pack("{s:i,s:o,s:o}", "node", (int)n->number, "store",
+			      parse(swi_snode_status_json(n->sn)), "lineage", lineage_counts(n));
+	json_t *rows = parse(swi_snode_objects_json(n->sn, OBJECTS_SHOWN));
+
+	json_object_set(o, "total", json_object_get(rows, "total"));
+	json_object_set(o, "list", json_object_get(rows, "list"));
+	json_decref(rows);
+	return o;
+}
+
 json_t *swi_status_part(struct swi_node *n, const char *what)
 {
 	if (!strcmp(what, "status"))
@@ -169,8 +221,9 @@ json_t *swi_status_part(struct swi_node *n, const char *what)
 		return json_pack("{s:i,s:o}", "node", (int)n->number, "workers",
 				 parse(swi_runner_workers_json(n->runner)));
 	if (!strcmp(what, "objects"))
-		return json_pack("{s:i,s:o,s:o}", "node", (int)n->number, "store",
-				 parse(swi_snode_status_json(n->sn)), "lineage", lineage_counts(n));
+		return objects_part(n);
+	if (!strcmp(what, "memory"))
+		return memory_part(n);
 	return NULL;
 }
 

@@ -154,7 +154,7 @@ static void undo_late(struct swi_lc *lc, uint64_t req, int status, struct swi_rd
 	swi_wr_u64(&w, swi_rd_u64(body));
 	if (body->bad)
 		return;
-	if ((req & 0xff) == SWI_L_GET) {
+	if ((req & 0xff) == SWI_L_GET || (req & 0xff) == SWI_L_GET_RANGE) {
 		swi_lc_try_post(lc, SWI_L_HELD_DONE, buf, w.len, NULL);
 	} else if ((req & 0xff) == SWI_L_CHUNK) {
 		swi_wr_u64(&w, 0);

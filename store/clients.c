@@ -81,6 +81,7 @@ int swi_client_attach(struct swi_snode *sn, struct swi_client_shm *shm, struct s
 	swi_list_init(&cl->rooms);
 	swi_list_init(&cl->dials);
 	swi_list_init(&cl->syncs);
+	swi_list_init(&cl->ranges);
 	init_shm(shm, cl->number);
 	swi_ring_attach(&cl->req, (void *)((uint8_t *)shm + SWI_CLIENT_REQ_OFF), SWI_RING_REQ);
 	swi_ring_attach(&cl->rsp, (void *)((uint8_t *)shm + SWI_CLIENT_RSP_OFF), SWI_RING_RSP);

@@ -44,6 +44,7 @@ struct swi_client {
 	struct swi_list manys;	/* struct swi_client_many (many.c) */
 	struct swi_list waits;	/* struct client_wait (request.c) */
 	struct swi_list rooms;	/* struct client_room (grant.c), by its own link */
+	struct swi_list ranges; /* struct client_range (range.c) */
 	struct swi_list dials;	/* struct client_dial (request.c) */
 	struct swi_list syncs;	/* struct client_sync (sync.c) */
 	char *status_text;	/* of the last SWI_L_STATUS with offset 0 */
@@ -66,6 +67,7 @@ struct swi_clients {
 	uint64_t rooms_frees;	/* extents.frees when they were last tried */
 	bool rooms_again;	/* tried again although nothing was freed: one left the line */
 	uint64_t served, refused; /* that had to wait: room came, did not come in time */
+	uint64_t refused_late;	  /* of the refused: those that had any patience */
 	uint64_t waited_ns, waited_max_ns;
 	uint32_t *page_grant;	/* grant number + 1 for each page of the arena */
 	struct swi_grant **grant;

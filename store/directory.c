@@ -515,6 +515,17 @@ void swi_dir_fail(struct swi_snode *sn, struct swarm_oid id, int code, const cha
 	swi_rec_touch(sn, rec);
 }
 
+void swi_watch_each(struct swi_snode *sn, struct swarm_oid id,
+		    void (*each)(void *ctx, struct swi_watch *w), void *ctx)
+{
+	struct swi_rec *rec = swi_dir_find(sn, id);
+
+	if (!rec)
+		return;
+	swi_list_for_each_safe(it, &rec->watches)
+		each(ctx, swi_list_entry(it, struct swi_watch, link));
+}
+
 enum swi_dir_state swi_dir_get(struct swi_snode *sn, struct swarm_oid id,
 			       struct swi_copies *out_copies)
 {

@@ -32,6 +32,22 @@ bool swi_evict_tight(struct swi_snode *sn)
 	return sn->extents.used > m.high;
 }
 
+bool swi_evict_idle_room(struct swi_snode *sn, uint64_t bytes)
+{
+	struct swi_marks m;
+
+	marks(sn, &m);
+	return !swi_room_missing(sn) && swi_sat_add(sn->extents.used, bytes) <= m.high;
+}
+
+bool swi_evict_plenty(struct swi_snode *sn, uint64_t bytes)
+{
+	struct swi_marks m;
+
+	marks(sn, &m);
+	return swi_sat_add(sn->extents.used, bytes) <= m.low;
+}
+
 void swi_evict_init(struct swi_snode *sn)
 {
 	swi_list_init(&sn->evict.written);

@@ -59,6 +59,10 @@ int swi_evict_step(struct swi_snode *sn);
 uint64_t swi_evict_deadline_ns(struct swi_snode *sn);
 /* Is the arena fuller than its high-water mark? */
 bool swi_evict_tight(struct swi_snode *sn);
+/* Would it stay below the high one with @bytes more, and does nobody wait for room? */
+bool swi_evict_idle_room(struct swi_snode *sn, uint64_t bytes);
+/* Would it stay below the low one with @bytes more? */
+bool swi_evict_plenty(struct swi_snode *sn, uint64_t bytes);
 void swi_meter_begin(struct swi_snode *sn, struct swi_meter *m);
 void swi_meter_end(struct swi_snode *sn, struct swi_meter *m, uint64_t bytes);
 /* The object is deleted: what is being written of it is forgotten when it is done. */

@@ -32,7 +32,7 @@ static void give_room_back(struct swi_fetch *f)
 {
 	swi_room_cancel(f->sn, &f->room);
 	if (f->have_room)
-		swi_extent_free(&f->sn->extents, f->offset, f->bytes);
+		swi_arena_free(f->sn, f->offset, f->bytes);
 	f->have_room = false;
 }
 
@@ -149,8 +149,8 @@ static void fetch_publish(struct swi_fetch *f)
 {
 	struct swi_snode *sn = f->sn;
 	struct swi_object_head *h = (void *)(sn->arena + f->offset);
-	const bool passing = f->restoring && swi_fetch_for_peers_only(f) && swi_evict_tight(sn) &&
-			     !swi_list_empty(&f->wants);
+	const bool passing = f->room.reserved || (f->restoring && swi_fetch_for_peers_only(f) &&
+						  swi_evict_tight(sn) && !swi_list_empty(&f->wants));
 	struct swi_local there;
 	uint64_t offset = f->offset;
 	int rc = -EEXIST;
@@ -428,6 +428,11 @@ void swi_fetch_room(struct swi_fetch *f)
 	f->bytes = swi_extent_bytes(f->len);
 	f->room.bytes = f->bytes;
 	f->room.recovery = swi_fetch_recovers(f);
+	f->room.reserve = f->restoring && swi_fetch_for_peers_only(f);
+	if (swi_fetch_hint_only(f) && !swi_evict_idle_room(f->sn, f->bytes)) {
+		fetch_fail(f, SWARM_EFULL, "no free memory for what is only a hint");
+		return;
+	}
 	rc = swi_room_ask(f->sn, &f->room);
 	if (rc != -EAGAIN) {
 		room_given(&f->room, rc);

@@ -24,6 +24,7 @@ void swi_fetch_verify(struct swi_fetch *f, uint64_t digest, bool check);
 void swi_fetch_go_on(struct swi_fetch *f);
 
 bool swi_fetch_for_peers_only(struct swi_fetch *f);
+bool swi_fetch_hint_only(struct swi_fetch *f);
 bool swi_fetch_recovers(struct swi_fetch *f);
 /* Every want of the list, with a hold each on success. */
 void swi_wants_answer(struct swi_snode *sn, struct swi_list *wants, int status, const char *text,

@@ -319,6 +319,7 @@ int swi_grants_step(struct swi_snode *sn)
 		if (sn->now_ns < r->deadline_ns)
 			continue;
 		c->refused++;
+		c->refused_late += r->deadline_ns > r->since_ns;
 		reply_full(r->cl, r);
 		room_free(sn, r);
 		n++;

@@ -2,7 +2,7 @@
 /* hold.c - see hold.h. A record exists while its extent is held or retired. */
 #include "store/snode_internal.h"
 
-#define USED_NS	 (500 * NS_PER_MS) /* for its owner to notice and delete it */
+#define USED_NS	 (2 * NS_PER_S) /* for its owner to notice and delete it */
 #define RETRY_NS (2 * NS_PER_MS) /* a pin is released without a word: look again */
 
 static struct swi_hold *record(struct swi_snode *sn, uint64_t offset)

@@ -90,6 +90,8 @@ static int open_rooms(struct swi_snode *sn, char *why, size_t why_len)
 		rc = open_spill(sn, why, why_len);
 	if (!rc)
 		rc = open_net(sn, why, why_len);
+	if (!rc)
+		rc = swi_rooms_reserve(sn);
 	return rc;
 }
 
@@ -125,6 +127,7 @@ int swi_snode_create(const struct swi_snode_opts *opts, struct swi_snode **out, 
 	swi_rooms_init(sn);
 	swi_draining_init(sn);
 	swi_list_init(&sn->syncs);
+	swi_ranges_init(sn);
 	atomic_store(&sn->shm->durable, opts->durable);
 	snprintf(why, why_len, "the node core cannot start");
 	rc = open_rooms(sn, why, why_len);
@@ -157,10 +160,12 @@ void swi_snode_destroy(struct swi_snode *sn)
 	swi_draining_fini(sn);
 	swi_peers_fini(sn);
 	swi_fetches_fini(sn);
+	swi_ranges_fini(sn);
 	swi_evict_fini(sn);
 	swi_dir_fini(sn);
 	swi_holds_fini(sn);
 	swi_locators_fini(&sn->locators);
+	swi_rooms_fini(sn);
 	swi_extents_fini(&sn->extents);
 	swi_attrs_fini(sn);
 	swi_quotas_fini(sn);
@@ -209,6 +214,8 @@ int swi_snode_peer_msg(struct swi_snode *sn, struct swi_link *l, uint16_t type, 
 		return swi_dir_on_copies(l, body);
 	case SWI_S_LEASE:
 		return swi_serve_on_lease(l, body);
+	case SWI_S_RANGE:
+		return swi_serve_on_range(l, body);
 	case SWI_S_LEASE_END:
 		return swi_serve_on_ends(l, body);
 	case SWI_S_STAND:

@@ -137,6 +137,7 @@ struct swi_want {
 	struct swarm_ref ref;
 	uint64_t deadline_ns; /* UINT64_MAX = none */
 	bool recovery;	      /* may use the memory reserved for recovery */
+	bool hint;	      /* free memory below the high-water mark or nothing: never waits for room, nobody leaves for it */
 	void (*cb)(struct swi_want *w, int status, const char *text, uint64_t offset);
 	void *owner;
 	void *priv; /* private */
@@ -175,6 +176,9 @@ struct swi_watch {
 	void *priv;
 };
 void swi_watch(struct swi_snode *sn, struct swi_watch *w);
+/* Calls @each for every watch of this node on @id. */
+void swi_watch_each(struct swi_snode *sn, struct swarm_oid id,
+		    void (*each)(void *ctx, struct swi_watch *w), void *ctx);
 void swi_watch_cancel(struct swi_snode *sn, struct swi_watch *w);
 
 /* ---------------------------------------------------------------- the directory: objects whose home is here */

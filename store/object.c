@@ -190,6 +190,72 @@ int swi_lc_get(struct swi_lc *lc, struct swarm_ref ref, uint64_t timeout_ns,
 	return swi_lc_accept(lc, ref, g.offset, g.gen20, out_view);
 }
 
+/* ---- a part of it ---- */
+
+struct got_part {
+	uint64_t offset, distance;
+	uint32_t gen20;
+};
+
+static void got_part(struct swi_call *call, int status, struct swi_rd *body)
+{
+	struct got_part *g = call->owner;
+
+	if (status)
+		return;
+	g->offset = swi_rd_u64(body);
+	g->gen20 = swi_rd_u32(body);
+	g->distance = swi_rd_u64(body);
+	if (body->bad)
+		call->status = -EPROTO;
+}
+
+/* @distance: from the extent's first byte, its header, to the part's. */
+static int narrow(struct swi_lc *lc, uint64_t distance, uint64_t len, int wrong, struct swarm_view *view)
+{
+	const uint64_t head = sizeof(struct swi_object_head), end = head + view->len;
+
+	if (distance < head || distance > end || len > end - distance) {
+		swi_lc_release(lc, view);
+		return wrong;
+	}
+	view->data = (const uint8_t *)view->data + (distance - head);
+	view->len = len;
+	return 0;
+}
+
+int swi_lc_get_range(struct swi_lc *lc, struct swarm_ref ref, uint64_t from, uint64_t len,
+		     uint64_t timeout_ns, struct swarm_view *out_view)
+{
+	const uint64_t head = sizeof(struct swi_object_head);
+	struct got_part g = {0};
+	struct swarm_view v;
+	uint8_t buf[64];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+	int status, rc;
+
+	if (!len || len > UINT64_MAX / 2 || from > UINT64_MAX / 2)
+		return -EINVAL;
+	rc = swi_lc_try_get(lc, ref, &v);
+	if (!rc) {
+		rc = narrow(lc, head + from, len, -EINVAL, &v);
+	} else if (rc == -ENOENT && timeout_ns) {
+		swi_wr_ref(&w, ref);
+		swi_wr_u64(&w, from);
+		swi_wr_u64(&w, len);
+		swi_wr_u64(&w, timeout_ns);
+		rc = swi_lc_call(lc, SWI_L_GET_RANGE, buf, w.len, timeout_ns, got_part, &g, &status);
+		rc = rc ? rc : status;
+		if (!rc)
+			rc = swi_lc_accept(lc, ref, g.offset, g.gen20, &v);
+		if (!rc)
+			rc = narrow(lc, g.distance, len, SWARM_ECORRUPT, &v);
+	}
+	if (!rc)
+		*out_view = v;
+	return rc;
+}
+
 void swi_lc_release(struct swi_lc *lc, struct swarm_view *view)
 {
 	if (view->priv[0] && view->priv[0] <= SWI_PIN_SLOTS)

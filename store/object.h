@@ -87,6 +87,8 @@ int swi_lc_adopt(struct swi_lc *lc, struct swarm_ref ref, uint64_t offset, uint3
 		 struct swarm_view *out_view);
 int swi_lc_get(struct swi_lc *lc, struct swarm_ref ref, uint64_t timeout_ns,
 	       struct swarm_view *out_view);
+int swi_lc_get_range(struct swi_lc *lc, struct swarm_ref ref, uint64_t from, uint64_t len,
+		     uint64_t timeout_ns, struct swarm_view *out_view);
 /* batch.c: as in store.h; @status has a row for each. Number of views, or of objects put. */
 int swi_lc_get_many(struct swi_lc *lc, const struct swarm_ref *refs, uint32_t count,
 		    uint64_t timeout_ns, struct swarm_view *views, int *status);

@@ -8,7 +8,7 @@
 #define NET_DEFAULT  (1000ull * 1000 * 1000)
 #define DISK_ACCESS_NS (20 * NS_PER_US) /* many are under way at once */
 #define NET_ACCESS_NS  (50 * NS_PER_US)
-#define USED_FACTOR    16
+#define USED_FACTOR    64
 #define REMAKE_MIN_NS  (500 * NS_PER_US) /* placing a task, fetching what it needs */
 #define REMAKE_GAIN    4u /* memory of an object is not given up for a small gain */
 #define REMAKE_FULL_NS (2 * NS_PER_S) /* with nowhere to write, so much is worth it */

@@ -631,6 +631,8 @@ int swi_client_request(struct swi_client *cl, const struct swi_msg *msg)
 	case SWI_L_SUB_ACK:
 	case SWI_L_SUB_END:
 		return swi_client_notify(cl, msg);
+	case SWI_L_GET_RANGE:
+		return swi_range_request(cl, msg);
 	case SWI_L_SYNC:
 		return swi_sync_request(cl, msg);
 	default:
@@ -656,6 +658,7 @@ void swi_client_requests_drop(struct swi_client *cl)
 	swi_client_subs_drop(cl);
 	while (!swi_list_empty(&cl->waits))
 		wait_free(swi_list_first(&cl->waits, struct client_wait, link));
+	swi_range_requests_drop(cl);
 	swi_syncs_drop(cl);
 	while (!swi_list_empty(&cl->dials))
 		dial_free(swi_list_first(&cl->dials, struct client_dial, link));

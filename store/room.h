@@ -10,12 +10,16 @@
 #ifndef SWI_ROOM_H
 #define SWI_ROOM_H
 
+#include "store/extent.h"
 #include "store/node.h"
 
 struct swi_room {
 	struct swi_list link; /* rooms.list while it waits */
 	bool active;
 	bool recovery;
+	bool paged;	/* aligned to a page, whatever its size */
+	bool reserve;	/* for a peer that reads what is on disk here: nobody leaves memory for it */
+	bool reserved;	/* it came out of the reserve */
 	uint64_t ticket;
 	uint64_t bytes;	      /* of the extent */
 	uint64_t offset;      /* when given */
@@ -29,9 +33,18 @@ struct swi_rooms {
 	uint64_t frees; /* extents.frees when they were last tried */
 	bool again;	 /* tried again although nothing was freed: one left the line */
 	uint64_t ticket; /* the last one given */
+	/* A piece of the arena for what peers read of our disk: passing through, never in the index. */
+	struct swi_extents reserve;
+	uint64_t reserve_at, reserve_bytes, reserve_frees;
+	struct swi_list peers; /* struct swi_room that wait for it */
 };
 
 void swi_rooms_init(struct swi_snode *sn);
+/* Lays the reserve aside where there are peers and a disk. */
+int swi_rooms_reserve(struct swi_snode *sn);
+void swi_rooms_fini(struct swi_snode *sn);
+/* Gives arena memory back to whom it came from. 0 or -EINVAL. */
+int swi_arena_free(struct swi_snode *sn, uint64_t offset, uint64_t bytes);
 /* 0: r->offset is ours, no cb. -EAGAIN: cb() follows. Else a failure, no cb. */
 int swi_room_ask(struct swi_snode *sn, struct swi_room *r);
 void swi_room_cancel(struct swi_snode *sn, struct swi_room *r); /* idempotent; not when given */

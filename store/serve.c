@@ -10,6 +10,7 @@ struct serve { /* asked for, not given yet: it is being restored, or its digest 
 	uint64_t req;
 	struct swarm_oid id;
 	struct swi_want want;
+	struct swi_range_ask part; /* of a RANGE */
 	struct swi_digest digest;
 	uint64_t offset; /* held while the digest is computed */
 	bool held;
@@ -34,26 +35,32 @@ static void refuse(struct swi_link *l, uint64_t req, int status, const char *tex
 }
 
 /* The caller's hold on the extent becomes the lease's. */
-static void give(struct swi_link *l, uint64_t req, uint64_t offset)
+static uint64_t lease_new(struct swi_link *l, uint64_t offset)
 {
 	struct swi_snode *sn = l->sn;
-	const struct swi_object_head *h = swi_object_at(sn, offset, NULL);
-	struct swi_smsg_leased m = {.req = req, .region = SWI_REGION_ARENA, .offset = offset};
 	struct swi_lease *le = calloc(1, sizeof(*le));
 
 	SWI_BUG_ON(!le);
-	if (!h) {
-		free(le);
-		swi_hold_drop(sn, offset);
-		refuse(l, req, SWARM_ECORRUPT, "the header of the object is damaged");
-		return;
-	}
 	le->num = ++sn->leases.seq;
 	le->owner = l;
 	le->offset = offset;
 	HASH_ADD(hh, sn->leases.by_num, num, sizeof(le->num), le);
 	swi_list_push_back(&l->leases, &le->link);
-	m.lease = le->num;
+	return le->num;
+}
+
+static void give(struct swi_link *l, uint64_t req, uint64_t offset)
+{
+	struct swi_snode *sn = l->sn;
+	const struct swi_object_head *h = swi_object_at(sn, offset, NULL);
+	struct swi_smsg_leased m = {.req = req, .region = SWI_REGION_ARENA, .offset = offset};
+
+	if (!h) {
+		swi_hold_drop(sn, offset);
+		refuse(l, req, SWARM_ECORRUPT, "the header of the object is damaged");
+		return;
+	}
+	m.lease = lease_new(l, offset);
 	m.gen = h->gen;
 	m.epoch = h->epoch;
 	m.len = h->len;
@@ -66,6 +73,7 @@ static void give(struct swi_link *l, uint64_t req, uint64_t offset)
 static void serve_free(struct serve *s)
 {
 	swi_want_cancel(s->l->sn, &s->want);
+	swi_range_cancel(s->l->sn, &s->part);
 	swi_digest_cancel(&s->digest);
 	if (s->held)
 		swi_hold_drop(s->l->sn, s->offset);
@@ -162,6 +170,47 @@ int swi_serve_on_lease(struct swi_link *l, struct swi_rd *body)
 	s->want.deadline_ns = sn->now_ns + RESTORE_NS;
 	s->want.cb = restored;
 	swi_want_for_peer(sn, &s->want);
+	return 0;
+}
+
+/* ---- a part ---- */
+
+static void part_here(struct swi_range_ask *a, int status, const char *text, uint64_t hold, uint64_t at)
+{
+	struct serve *s = swi_container_of(a, struct serve, part);
+	struct swi_smsg_leased m = {.req = s->req,
+				    .region = SWI_REGION_ARENA,
+				    .offset = hold,
+				    .len = a->len,
+				    .digest = at - hold};
+
+	if (status) {
+		refuse(s->l, s->req, status, text);
+	} else {
+		m.lease = lease_new(s->l, hold);
+		s->l->sn->stats.served_reads++;
+		s->l->sn->stats.served_bytes += a->len;
+		answer(s->l, &m);
+	}
+	serve_free(s);
+}
+
+int swi_serve_on_range(struct swi_link *l, struct swi_rd *body)
+{
+	struct swi_snode *sn = l->sn;
+	struct swi_smsg_range m;
+	struct serve *s;
+
+	if (swi_smsg_get_range(body, &m))
+		return SWARM_EPROTO;
+	s = serve_new(l, m.req, m.id);
+	s->part = (struct swi_range_ask){.ref = {.id = m.id, .home = sn->node},
+					 .from = m.from,
+					 .len = m.len,
+					 .deadline_ns = sn->now_ns + RESTORE_NS,
+					 .here_only = true,
+					 .cb = part_here};
+	swi_range_get(sn, &s->part);
 	return 0;
 }
 

@@ -27,6 +27,7 @@ struct swi_leases {
 };
 
 int swi_serve_on_lease(struct swi_link *l, struct swi_rd *body);
+int swi_serve_on_range(struct swi_link *l, struct swi_rd *body);
 int swi_serve_on_ends(struct swi_link *l, struct swi_rd *body);
 /* A lease came that nobody waits for any more: it is given back. */
 int swi_serve_unclaimed(struct swi_link *l, struct swi_rd *body);

@@ -118,6 +118,28 @@ int swi_smsg_get_lease(struct swi_rd *r, struct swi_smsg_lease *out)
 	return 0;
 }
 
+void swi_smsg_put_range(struct swi_wr *w, const struct swi_smsg_range *m)
+{
+	swi_wr_u64(w, m->req);
+	swi_wr_oid(w, m->id);
+	swi_wr_u64(w, m->from);
+	swi_wr_u64(w, m->len);
+}
+
+int swi_smsg_get_range(struct swi_rd *r, struct swi_smsg_range *out)
+{
+	struct swi_smsg_range m = {0};
+
+	m.req = swi_rd_u64(r);
+	m.id = swi_rd_oid(r);
+	m.from = swi_rd_u64(r);
+	m.len = swi_rd_u64(r);
+	if (rd_end(r) || swi_oid_is_zero(m.id) || !m.len || m.len > UINT64_MAX - m.from)
+		return SWARM_EPROTO;
+	*out = m;
+	return 0;
+}
+
 void swi_smsg_put_leased(struct swi_wr *w, const struct swi_smsg_leased *m)
 {
 	swi_wr_u64(w, m->req);

@@ -29,6 +29,7 @@ enum swi_smsg {
 	SWI_S_STAND = 0x10e,  /* u64 pairs of my index: you may READ without asking, and answer SYNC (lease.h) */
 	SWI_S_SYNC = 0x10f,   /* u64 round: answer when every such READ posted before has ended */
 	SWI_S_SYNCED = 0x110, /* u64 round */
+	SWI_S_RANGE = 0x111, /* to a holder: keep this part of it until I have READ it -> LEASED */
 };
 
 #define SWI_SMSG_TEXT	  256u /* longest explanation that travels, NUL included */
@@ -59,6 +60,12 @@ struct swi_smsg_lease {
 	uint64_t req;
 	struct swarm_oid id;
 };
+struct swi_smsg_range {
+	uint64_t req;
+	struct swarm_oid id;
+	uint64_t from, len; /* bytes of the payload */
+};
+/* The answer to a RANGE: len is the part's, digest the distance from offset to its first byte. */
 struct swi_smsg_leased {
 	uint64_t req;
 	int32_t status; /* < 0: text says why; the other fields are 0 */
@@ -104,6 +111,7 @@ struct swi_smsg_record {
 void swi_smsg_put_locate(struct swi_wr *w, const struct swi_smsg_locate *m);
 void swi_smsg_put_located(struct swi_wr *w, const struct swi_smsg_located *m);
 void swi_smsg_put_lease(struct swi_wr *w, const struct swi_smsg_lease *m);
+void swi_smsg_put_range(struct swi_wr *w, const struct swi_smsg_range *m);
 void swi_smsg_put_leased(struct swi_wr *w, const struct swi_smsg_leased *m);
 void swi_smsg_put_copy(struct swi_wr *w, const struct swi_smsg_copy *m); /* one row */
 void swi_smsg_put_move(struct swi_wr *w, const struct swi_smsg_move *m);
@@ -114,6 +122,7 @@ void swi_smsg_put_record(struct swi_wr *w, const struct swi_smsg_record *m); /* 
 int swi_smsg_get_locate(struct swi_rd *r, struct swi_smsg_locate *out);
 int swi_smsg_get_located(struct swi_rd *r, struct swi_smsg_located *out);
 int swi_smsg_get_lease(struct swi_rd *r, struct swi_smsg_lease *out);
+int swi_smsg_get_range(struct swi_rd *r, struct swi_smsg_range *out);
 int swi_smsg_get_leased(struct swi_rd *r, struct swi_smsg_leased *out);
 int swi_smsg_get_move(struct swi_rd *r, struct swi_smsg_move *out);
 int swi_smsg_get_done(struct swi_rd *r, struct swi_smsg_done *out);

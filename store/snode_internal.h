@@ -25,6 +25,7 @@
 #include "store/node.h"
 #include "store/peer.h"
 #include "store/quota.h"
+#include "store/range.h"
 #include "store/req.h"
 #include "store/room.h"
 #include "store/serve.h"
@@ -64,6 +65,7 @@ struct swi_snode {
 	struct swi_quarantine quarantine;
 	struct swi_locators locators;
 	struct swi_rooms rooms;
+	struct swi_ranges ranges;
 	struct swi_evict evict;
 	struct swi_draining draining;
 	struct swi_list syncs; /* struct client_sync that nobody waits for any more (sync.c) */

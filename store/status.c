@@ -136,6 +136,17 @@ static void counters(struct swi_snode *sn, json_t *o)
 	set(o, "evicted_bytes", s.evicted_bytes);
 	set(o, "spilled_objects", s.spilled_objects);
 	set(o, "spilled_bytes", s.spilled_bytes);
+	set(o, "remade_objects", sn->evict.remade_objects);
+	set(o, "remade_bytes", sn->evict.remade_bytes);
+	set(o, "range_reads", sn->ranges.reads);
+	set(o, "range_bytes", sn->ranges.read_bytes);
+	set(o, "rooms_waited", sn->clients.served);
+	set(o, "rooms_refused", sn->clients.refused);
+	set(o, "rooms_refused_late", sn->clients.refused_late);
+	set(o, "rooms_waited_ns", sn->clients.waited_ns);
+	set(o, "rooms_waited_max_ns", sn->clients.waited_max_ns);
+	set(o, "disk_write_bytes_per_s", sn->evict.write.rate);
+	set(o, "disk_read_bytes_per_s", sn->evict.read.rate);
 	set(o, "served_reads", s.served_reads);
 	set(o, "served_bytes", s.served_bytes);
 	set(o, "digest_errors", s.digest_errors);

@@ -291,6 +291,12 @@ int swarm_store_get(struct swarm_store *store, struct swarm_ref ref, uint64_t ti
 	return swi_lc_get(store->lc, ref, timeout_ns, out_view);
 }
 
+int swarm_store_get_range(struct swarm_store *store, struct swarm_ref ref, uint64_t offset, uint64_t len,
+			  uint64_t timeout_ns, struct swarm_view *out_view)
+{
+	return swi_lc_get_range(store->lc, ref, offset, len, timeout_ns, out_view);
+}
+
 void swarm_view_release(struct swarm_store *store, struct swarm_view *view)
 {
 	swi_lc_release(store->lc, view);

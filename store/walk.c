@@ -123,7 +123,7 @@ static int by_offset(const void *a, const void *b)
 
 void swi_extent_give_back(struct swi_snode *sn, uint64_t from, uint64_t to)
 {
-	if (to > from && swi_extent_free(&sn->extents, from, to - from))
+	if (to > from && swi_arena_free(sn, from, to - from))
 		swi_warn(sn->log, "a client's memory led to %llu bytes at %llu that are free already",
 			 (unsigned long long)(to - from), (unsigned long long)from);
 }

@@ -103,6 +103,15 @@ bool swi_fetch_for_peers_only(struct swi_fetch *f)
 	return true;
 }
 
+bool swi_fetch_hint_only(struct swi_fetch *f)
+{
+	swi_list_for_each(it, &f->wants) {
+		if (!swi_list_entry(it, struct swi_want, link)->hint)
+			return false;
+	}
+	return true;
+}
+
 bool swi_fetch_recovers(struct swi_fetch *f)
 {
 	swi_list_for_each(it, &f->wants) {
@@ -141,7 +150,7 @@ static void want_begin(struct swi_snode *sn, struct swi_want *w)
 		w->cb(w, 0, "", offset);
 		return;
 	}
-	if (for_peer && !swi_spilled_here(sn, w->ref.id, &len)) {
+	if ((for_peer || w->hint) && !swi_spilled_here(sn, w->ref.id, &len)) {
 		want_end(w, n);
 		w->cb(w, -ENOENT, "the object is not here any more", 0);
 		return;

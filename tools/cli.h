@@ -56,6 +56,7 @@ int swt_cmd_start(int argc, char **argv);
 int swt_cmd_stop(int argc, char **argv);
 int swt_cmd_status(int argc, char **argv);
 int swt_cmd_list(int argc, char **argv);
+int swt_cmd_memory(int argc, char **argv);
 int swt_cmd_info(int argc, char **argv);
 int swt_cmd_drain(int argc, char **argv);
 int swt_cmd_events(int argc, char **argv);

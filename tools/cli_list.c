@@ -4,8 +4,6 @@
  */
 #include "tools/cli.h"
 
-#define OBJECTS_MAX 100000
-
 struct list_opts {
 	struct swt_common c;
 };
@@ -17,7 +15,7 @@ static const struct swt_opt options[] = {
 
 static const struct swt_command command = {
     .name = "swarm list",
-    .summary = "List the nodes, tasks and workers of the cluster, or the objects or spill segments of this node.",
+    .summary = "List the nodes, tasks, objects and workers of the cluster, or the spill segments of this node.",
     .args = "nodes|tasks|objects|workers|segments",
     .args_min = 1,
     .args_max = 1,
@@ -41,8 +39,9 @@ static const struct swt_column task_columns[] = {
 };
 static const struct swt_column object_columns[] = {
     {"object", "OBJECT", SWT_SHOW_TEXT}, {"bytes", "SIZE", SWT_SHOW_SIZE},
-    {"home", "HOME", SWT_SHOW_TEXT},	 {"where", "WHERE", SWT_SHOW_TEXT},
-    {"copy", "COPY", SWT_SHOW_TEXT},	 {NULL, NULL, SWT_SHOW_TEXT},
+    {"home", "HOME", SWT_SHOW_TEXT},	 {"node", "NODE", SWT_SHOW_TEXT},
+    {"where", "WHERE", SWT_SHOW_TEXT},	 {"copy", "COPY", SWT_SHOW_TEXT},
+    {NULL, NULL, SWT_SHOW_TEXT},
 };
 static const struct swt_column worker_columns[] = {
     {"node", "NODE", SWT_SHOW_TEXT},	     {"worker", "WORKER", SWT_SHOW_TEXT},
@@ -125,45 +124,25 @@ static int tasks(const char *dir, const char *what, json_t **out_rows)
 	return 0;
 }
 
-static json_t *object_row(const struct swarm_object_info *o)
-{
-	char id[33];
-
-	snprintf(id, sizeof(id), "%016llx%016llx", (unsigned long long)o->ref.id.w[0],
-		 (unsigned long long)o->ref.id.w[1]);
-	return json_pack("{s:s, s:I, s:I, s:s, s:s}", "object", id, "bytes", (json_int_t)o->len, "home",
-			 (json_int_t)o->ref.home, "where",
-			 !(o->flags & SWARM_OBJECT_SPILLED)     ? "memory"
-			 : o->flags & SWARM_OBJECT_IN_MEMORY ? "memory and disk"
-							     : "disk",
-			 "copy", o->flags & SWARM_OBJECT_SECONDARY ? "secondary" : "primary");
-}
-
-/* The objects of this node, not of the whole cluster. */
+/* A copy a row: an object that two nodes have is there twice. */
 static int objects(const char *dir, const char *what, json_t **out_rows)
 {
-	struct swarm_object_info *v = calloc(OBJECTS_MAX, sizeof(*v));
-	struct swarm_store *s;
-	int64_t n;
-	int rc = v ? swt_attach(&command, dir, &s) : SWT_FAILED;
+	json_t *doc = NULL, *part;
+	const int rc = swt_ask_once(&command, dir, what, &doc);
+	json_int_t total = 0;
+	size_t i;
 
-	if (rc) {
-		free(v);
+	if (rc)
 		return rc;
-	}
-	n = swarm_store_list(s, v, OBJECTS_MAX);
-	swarm_store_close(s);
-	if (n < 0) {
-		free(v);
-		return swt_error(&command, SWT_FAILED, "%s: %s", what, swarm_strerror((int)n));
-	}
-	if (n > OBJECTS_MAX)
-		fprintf(stderr, "%s: the first %d of %lld objects\n", command.name, OBJECTS_MAX,
-			(long long)n);
 	*out_rows = json_array();
-	for (int64_t i = 0; i < n && i < OBJECTS_MAX; i++)
-		json_array_append_new(*out_rows, object_row(&v[i]));
-	free(v);
+	json_array_foreach(json_object_get(doc, "nodes"), i, part) {
+		total += json_integer_value(json_object_get(part, "total"));
+		json_array_extend(*out_rows, json_object_get(part, "list"));
+	}
+	if ((size_t)total > json_array_size(*out_rows))
+		fprintf(stderr, "%s: %zu of %lld objects are shown\n", command.name, json_array_size(*out_rows),
+			(long long)total);
+	json_decref(doc);
 	return 0;
 }
 

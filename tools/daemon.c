@@ -300,6 +300,7 @@ static int make_node(struct daemon *d)
 		      .shape = d->total},
 	    .provider = d->provider ? swt_provider_ops(d->provider) : (struct swi_provider_ops){0},
 	    .provided = o->provided,
+	    .no_prefetch = o->no_prefetch,
 	    .ended = on_ended,
 	    .event = on_event,
 	    .ctx = d,

@@ -330,4 +330,6 @@ void swt_daemon_to_argv(const struct swt_daemon_opts *o, struct swt_argv *a)
 		swt_argv_add(a, "--spill-keep");
 	if (o->durable)
 		swt_argv_add(a, "--durable");
+	if (o->no_prefetch)
+		swt_argv_add(a, "--no-prefetch");
 }

@@ -15,7 +15,7 @@
 #define SWT_UNSET	 UINT64_MAX
 
 struct swt_daemon_opts {
-	bool head, huge_pages, hugetlb, lock, provided, spill_keep, durable;
+	bool head, huge_pages, hugetlb, lock, provided, spill_keep, durable, no_prefetch;
 	const char *address, *dir, *bind, *key_file, *transport, *device, *log_level;
 	uint32_t port, min_nodes, max_nodes, workers_max;
 	uint32_t numa_node; /* UINT32_MAX = any */
@@ -41,6 +41,7 @@ struct swt_daemon_opts {
 	{"spill-reserve", 0, SWT_SIZE, SWT_OFF(T, m, spill_reserve), "SIZE", "left free on each spill disk (default: 2% of it, 64M to 1G)", NULL}, \
 	{"spill-keep", 0, SWT_FLAG, SWT_OFF(T, m, spill_keep), NULL, "find again what an earlier daemon spilled there", NULL}, \
 	{"durable", 0, SWT_FLAG, SWT_OFF(T, m, durable), NULL, "as --spill-keep, and puts return when the object is safe on disk", NULL}, \
+	{"no-prefetch", 0, SWT_FLAG, SWT_OFF(T, m, no_prefetch), NULL, "leave arguments on disk until their task is placed", NULL}, \
 	{"cpus", 0, SWT_AMOUNT, SWT_OFF(T, m, cpus), "N", "cpus for tasks (default: those of this host)", NULL}, \
 	{"memory", 0, SWT_SIZE, SWT_OFF(T, m, memory), "SIZE", "memory for tasks (default: 70% of this host's, less the arena)", NULL}, \
 	{"gpus", 0, SWT_AMOUNT, SWT_OFF(T, m, gpus), "N", "gpus for tasks (default: those found in /dev)", NULL}, \

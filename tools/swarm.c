@@ -15,6 +15,7 @@ static const struct {
     {"stop", swt_cmd_stop, "stop the node of a run directory, or the whole cluster"},
     {"status", swt_cmd_status, "how the cluster is: nodes, tasks, memory"},
     {"list", swt_cmd_list, "list nodes, tasks, objects or workers"},
+    {"memory", swt_cmd_memory, "where the bytes of each node are, why they stay, who holds them"},
     {"info", swt_cmd_info, "version, transports and devices, limits of this host"},
     {"drain", swt_cmd_drain, "let a node finish and leave, its objects moved first"},
     {"events", swt_cmd_events, "what happened in the cluster; --follow for what will"},

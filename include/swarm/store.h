@@ -174,6 +174,22 @@ SWARM_API SWARM_MUST_CHECK int swarm_store_put(struct swarm_store *store, struct
  */
 SWARM_API SWARM_MUST_CHECK int swarm_store_get(struct swarm_store *store, struct swarm_ref ref,
 					       uint64_t timeout_ns, struct swarm_view *out_view);
+/**
+ * swarm_store_get_range - a view of the bytes [offset, offset + len) of an object, without the rest.
+ *
+ * What:     in local memory: a view into the object, no copy. Spilled here: only the disk blocks of the part are
+ *           read. On another node: one READ of the part alone; if it is on that node's disk, the part alone is read there.
+ *           What was brought so is kept for nobody else, and goes with the view. The digest of an object covers all of
+ *           it: a part is not checked against it, only what the disk and the network check themselves.
+ * Units:    @offset and @len in bytes, @len not 0; @timeout_ns [ns], as for swarm_store_get().
+ * Lifetime: as swarm_store_get(); out_view->len is @len.
+ * Threads:  any, concurrently.
+ * Return:   0, -EINVAL (no such bytes), else as swarm_store_get(). On error *out_view is untouched.
+ */
+SWARM_API SWARM_MUST_CHECK int swarm_store_get_range(struct swarm_store *store, struct swarm_ref ref,
+						     uint64_t offset, uint64_t len,
+						     uint64_t timeout_ns,
+						     struct swarm_view *out_view);
 /** swarm_view_release - unpin. The view's bytes must not be touched afterwards. A zeroed view is fine. */
 SWARM_API void swarm_view_release(struct swarm_store *store, struct swarm_view *view);
 /**

@@ -69,6 +69,19 @@ SWARM_TASK(t_link)
 	return swarm_task_return(task, 0, &v, sizeof(v));
 }
 
+/* As t_link, and takes 5 ms. */
+SWARM_TASK(t_link_slowly)
+{
+	const struct timespec ts = {.tv_nsec = 5000000};
+	uint64_t v = 0;
+
+	nanosleep(&ts, NULL);
+	for (uint32_t i = 0; i < swarm_task_arg_count(task); i++)
+		v += *(const uint64_t *)swarm_task_arg(task, i, NULL);
+	v = 3 * v + 1;
+	return swarm_task_return(task, 0, &v, sizeof(v));
+}
+
 SWARM_TASK(t_fail)
 {
 	return swarm_task_fail(task, "no luck with %d", 7);

@@ -323,6 +323,158 @@ static void test_one_disk_read_for_all(void **state)
 	sim_free(s);
 }
 
+/* What peers read of a full node's disk passes through a reserve: nobody leaves memory for it, nothing is written. */
+static void test_readers_evict_nobody(void **state)
+{
+	struct sim *s = slow_disk(8, 0);
+	struct sim_node *a = sim_start(s, 1, MIB(8), true), *b = sim_start(s, 2, MIB(32), true);
+	struct swi_snode_stats before, after;
+
+	(void)state;
+	sim_know_all(s);
+	for (uint64_t i = 1; i <= 100; i++)
+		assert_int_equal(sim_put(a, sim_ref(i, 1), KIB(200)), 0);
+	sim_run(s, NS_PER_S);
+	swi_snode_stats(a->sn, &before);
+	assert_true(before.spilled_objects > 50);
+	for (uint64_t i = 1; i <= 100; i++) /* checks the bytes */
+		assert_int_equal(sim_get(b, sim_ref(i, 1), KIB(200), NS_PER_S, NULL, 0), 0);
+	sim_run(s, 10 * NS_PER_MS); /* the last lease ends */
+	swi_snode_stats(a->sn, &after);
+	assert_int_equal(after.evicted_objects, before.evicted_objects);
+	assert_int_equal(after.spilled_objects, before.spilled_objects);
+	assert_true(after.restores > 50);
+	assert_int_equal(after.holds, 0);
+	assert_int_equal(a->sn->rooms.reserve.used, 0);
+	assert_true(a->sn->rooms.reserve.frees > 50);
+	assert_null(swi_extents_check(&a->sn->rooms.reserve));
+	sim_free(s);
+}
+
+/* ---- parts ---- */
+
+struct part {
+	struct swi_range_ask ask;
+	struct sim_node *n;
+	int status;
+	bool done;
+};
+
+static void part_came(struct swi_range_ask *a, int status, const char *text, uint64_t hold, uint64_t at)
+{
+	struct part *p = a->owner;
+	uint8_t *all = malloc(OBJ);
+
+	(void)text;
+	p->status = status;
+	p->done = true;
+	if (!status) {
+		sim_fill(all, a->ref.id, OBJ);
+		assert_memory_equal((uint8_t *)p->n->arena + at, all + a->from, a->len);
+		swi_hold_drop(p->n->sn, hold);
+	}
+	free(all);
+}
+
+static void part_ask(struct sim_node *n, struct part *p, struct swarm_ref ref, uint64_t from, uint64_t len)
+{
+	*p = (struct part){.n = n,
+			   .ask = {.ref = ref,
+				   .from = from,
+				   .len = len,
+				   .deadline_ns = swi_simnet_now(n->sim->net) + 5 * NS_PER_S,
+				   .cb = part_came,
+				   .owner = p}};
+	swi_range_get(n->sn, &p->ask);
+}
+
+static int part_get(struct sim_node *n, struct swarm_ref ref, uint64_t from, uint64_t len)
+{
+	struct part p;
+
+	part_ask(n, &p, ref, from, len);
+	assert_true(sim_until(n->sim, &p.done, 6 * NS_PER_S));
+	return p.status;
+}
+
+static void test_parts(void **state)
+{
+	struct sim *s = slow_disk(9, 0);
+	struct sim_node *a = sim_start(s, 1, MIB(8), true), *b = sim_start(s, 2, MIB(8), true);
+	const struct swarm_ref old = sim_ref(1, 1), young = sim_ref(40, 1);
+	uint64_t rng = 3, len, reads;
+	struct part p[6];
+
+	(void)state;
+	sim_know_all(s);
+	for (uint64_t i = 1; i <= 40; i++)
+		assert_int_equal(sim_put(a, sim_ref(i, 1), OBJ), 0);
+	sim_run(s, NS_PER_S);
+	assert_true(swi_spilled_here(a->sn, old.id, &len));
+	assert_false(swi_spilled_here(a->sn, young.id, &len));
+	for (uint32_t i = 0; i < 200; i++) {
+		const uint64_t from = swi_splitmix64(&rng) % OBJ;
+		const uint64_t n = 1 + swi_splitmix64(&rng) % (OBJ - from);
+
+		assert_int_equal(part_get(i % 2 ? a : b, i % 3 ? old : young, from, n), 0);
+	}
+	assert_int_equal(part_get(a, old, 0, OBJ), 0);
+	assert_int_equal(part_get(b, old, OBJ - 1, 1), 0);
+	assert_int_equal(part_get(a, old, OBJ, 1), -EINVAL);
+	assert_int_equal(part_get(b, old, 1, OBJ), -EINVAL);
+	assert_int_equal(part_get(a, young, OBJ - 5, 6), -EINVAL);
+	assert_int_equal(part_get(b, young, UINT64_MAX - 9, 5), -EINVAL);
+	/* Nothing of it stayed, here or there. */
+	sim_run(s, 100 * NS_PER_MS);
+	assert_false(swi_hold_find(b->sn, old.id, &len));
+	assert_int_equal(a->sn->holds.count, 0);
+	assert_int_equal(b->sn->holds.count, 0);
+	assert_int_equal(a->sn->rooms.reserve.used, 0);
+	assert_in_range(swi_snode_arena_used(b->sn), 0, MIB(1));
+	/* Who asks for the same part at the same time shares the disk read. */
+	reads = swi_disk_sim_count(a->disk, SWI_DIO_READ);
+	for (uint32_t i = 0; i < 6; i++)
+		part_ask(i % 2 ? a : b, &p[i], old, 100000, 9000);
+	for (uint32_t i = 0; i < 6; i++) {
+		assert_true(sim_until(s, &p[i].done, 6 * NS_PER_S));
+		assert_int_equal(p[i].status, 0);
+	}
+	/* One for those here, one for the peer. */
+	assert_in_range(swi_disk_sim_count(a->disk, SWI_DIO_READ) - reads, 1, 2);
+	sim_free(s);
+}
+
+/* The holder dies under it, the asker leaves, nobody has it: no hold and no byte stays behind. */
+static void test_parts_and_deaths(void **state)
+{
+	(void)state;
+	for (uint64_t when = 0; when < 30; when++) {
+		struct sim *s = slow_disk(50 + when, 20000000);
+		struct sim_node *a = sim_start(s, 1, MIB(8), true), *b = sim_start(s, 2, MIB(8), false);
+		const bool never = false;
+		struct part p;
+
+		sim_know_all(s);
+		for (uint64_t i = 1; i <= 20; i++)
+			assert_int_equal(sim_put(a, sim_ref(i, 1), OBJ), 0);
+		sim_run(s, NS_PER_S);
+		part_ask(b, &p, sim_ref(1, 1), 1000, KIB(100));
+		sim_until(s, &never, when * 250 * NS_PER_US);
+		if (when % 3 == 0 && !p.done) {
+			swi_range_cancel(b->sn, &p.ask);
+			swi_range_cancel(b->sn, &p.ask);
+			p.done = true;
+		} else if (when % 3 == 1) {
+			sim_kill(a, when % 2 ? SWI_SIM_KILL_RESET : SWI_SIM_KILL_SILENT);
+		}
+		assert_true(sim_until(s, &p.done, 6 * NS_PER_S));
+		sim_run(s, NS_PER_S);
+		assert_int_equal(b->sn->holds.count, 0);
+		assert_in_range(swi_snode_arena_used(b->sn), 0, KIB(300));
+		sim_free(s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -333,6 +485,9 @@ int main(void)
 	    cmocka_unit_test(test_copies_go_first),
 	    cmocka_unit_test(test_made_again_instead),
 	    cmocka_unit_test(test_one_disk_read_for_all),
+	    cmocka_unit_test(test_readers_evict_nobody),
+	    cmocka_unit_test(test_parts),
+	    cmocka_unit_test(test_parts_and_deaths),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 #include "tests/patience.h"
+#include <swarm/store.h>
+
 #include "tests/tools/proc.h"
 
 static struct test_cluster cl;
@@ -135,6 +137,89 @@ static void every_list_answers(void **state)
 	assert_non_null(strstr(res.out, "node"));
 }
 
+static uint64_t number(const json_t *o, const char *key)
+{
+	assert_true(json_is_integer(json_object_get(o, key)));
+	return (uint64_t)json_integer_value(json_object_get(o, key));
+}
+
+/* Every byte of every arena is accounted for, once. */
+static void adds_up(const json_t *arena)
+{
+	static const char *const part[] = {"free_bytes",     "primary_bytes", "secondary_bytes", "unsealed_bytes",
+					   "arriving_bytes", "leaving_bytes", "reserve_bytes"};
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++)
+		sum += number(arena, part[i]);
+	assert_int_equal(sum, number(arena, "total_bytes"));
+	assert_int_equal(number(arena, "used_bytes") + number(arena, "free_bytes"), number(arena, "total_bytes"));
+	assert_true(number(arena, "largest_free_bytes") <= number(arena, "free_bytes"));
+}
+
+#define LEN 200000u
+
+/* A put and a writer on one node, a reader on another: both are named, wherever one asks. */
+static void memory_explains(void **state)
+{
+	const struct swarm_ref ref = swarm_ref_named("memory");
+	uint64_t primary = 0, secondary = 0, unsealed = 0, pinned = 0, listed = 0;
+	static char bytes[LEN];
+	struct swarm_store *a, *b;
+	struct swarm_view v;
+	struct swarm_buf w;
+	json_t *doc, *part, *o;
+	char id[33];
+	size_t i, k;
+
+	(void)state;
+	assert_int_equal(swarm_store_attach(cl.node[1].dir, &a, NULL, 0), 0);
+	assert_int_equal(swarm_store_attach(cl.node[2].dir, &b, NULL, 0), 0);
+	assert_int_equal(swarm_store_put(a, ref, bytes, LEN, SWARM_FOREVER), 0);
+	assert_int_equal(swarm_store_create(a, swarm_ref_named("unsealed"), 3 * LEN, SWARM_FOREVER, &w), 0);
+	assert_int_equal(swarm_store_get(b, ref, 20000000000u, &v), 0);
+	PROC_RUN(&res, "swarm", "memory", "-f", "json", "-d", head());
+	doc = answer();
+	assert_int_equal(json_array_size(json_object_get(doc, "nodes")), 3);
+	json_array_foreach(json_object_get(doc, "nodes"), i, part) {
+		const json_t *arena = json_object_get(part, "arena");
+
+		adds_up(arena);
+		primary += number(arena, "primary_bytes");
+		secondary += number(arena, "secondary_bytes");
+		unsealed += number(arena, "unsealed_bytes");
+		json_array_foreach(json_object_get(part, "owners"), k, o) {
+			if (number(o, "pid") != (uint64_t)getpid())
+				continue;
+			assert_string_equal(json_string_value(json_object_get(o, "kind")), "store");
+			pinned += number(o, "pinned_bytes");
+		}
+	}
+	json_decref(doc);
+	assert_true(primary >= LEN);
+	assert_true(secondary >= LEN);
+	assert_true(unsealed >= 3 * LEN);
+	assert_in_range(pinned, LEN, LEN + 8192);
+	PROC_RUN(&res, "swarm", "memory", "-d", cl.node[1].dir);
+	assert_int_equal(res.status, 0);
+	assert_non_null(strstr(res.out, "UNSEALED"));
+	assert_non_null(strstr(res.out, "FETCHED AHEAD"));
+	/* Both copies are listed. */
+	snprintf(id, sizeof(id), "%016llx%016llx", (unsigned long long)ref.id.w[0],
+		 (unsigned long long)ref.id.w[1]);
+	PROC_RUN(&res, "swarm", "list", "objects", "-f", "json", "-d", head());
+	doc = answer();
+	json_array_foreach(rows_of(doc, "objects"), i, o)
+		listed += !strcmp(json_string_value(json_object_get(o, "object")), id);
+	json_decref(doc);
+	assert_int_equal(listed, 2);
+	swarm_view_release(b, &v);
+	swarm_store_abort(a, &w);
+	swarm_store_delete(a, ref);
+	swarm_store_close(a);
+	swarm_store_close(b);
+}
+
 static void info_needs_no_daemon(void **state)
 {
 	json_t *doc, *t;
@@ -159,10 +244,10 @@ static void info_needs_no_daemon(void **state)
 
 static void help_everywhere(void **state)
 {
-	static const char *const cmd[] = {"start", "stop", "status", "list", "info", "drain", "events"};
+	static const char *const cmd[] = {"start", "stop", "status", "list", "info", "drain", "events", "memory"};
 
 	(void)state;
-	for (int i = 0; i < 7; i++) {
+	for (int i = 0; i < 8; i++) {
 		PROC_RUN(&res, "swarm", cmd[i], "--help");
 		assert_int_equal(res.status, 0);
 		assert_non_null(strstr(res.out, "Usage: swarm "));
@@ -418,6 +503,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(list_nodes),
 	    cmocka_unit_test(every_list_answers),
+	    cmocka_unit_test(memory_explains),
 	    cmocka_unit_test(info_needs_no_daemon),
 	    cmocka_unit_test(help_everywhere),
 	    cmocka_unit_test(key_is_private),
