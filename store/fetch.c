@@ -42,6 +42,7 @@ void swi_fetch_free(struct swi_fetch *f)
 
 	swi_watch_cancel(sn, &f->watch);
 	swi_req_end(sn, &f->rq);
+	swi_parts_free(f);
 	swi_digest_cancel(&f->digest);
 	swi_timer_stop(&sn->timers, &f->pause);
 	swi_direct_drop(f);
@@ -208,9 +209,9 @@ static void arrived(struct swi_fetch *f)
 	sn->stats.warm_gets += f->direct == SWI_DIRECT_WARM;
 	sn->stats.cold_gets += f->direct == SWI_DIRECT_COLD;
 	sn->stats.message_gets += f->direct == SWI_DIRECT_NONE;
-	if (f->direct == SWI_DIRECT_NONE)
+	if (f->direct == SWI_DIRECT_NONE && f->lease.lease)
 		swi_direct_learn(sn, f->id, f->holder_epoch, &f->lease);
-	else
+	else if (f->direct != SWI_DIRECT_NONE)
 		swi_locator_put(&sn->locators, &f->loc);
 	if (f->direct == SWI_DIRECT_COLD) {
 		struct swi_peer *p = swi_peer_by_epoch(sn, f->holder_epoch);
@@ -308,6 +309,45 @@ static void fetch_read(struct swi_fetch *f)
 	}
 }
 
+/* ---- part by part ---- */
+
+static void fetch_parts(struct swi_fetch *f)
+{
+	struct swi_peer *p = swi_peer_by_epoch(f->sn, f->holder_epoch);
+	int rc = p && p->chosen ? 0 : SWARM_EPEERLOST;
+
+	f->phase = SWI_FETCH_READ;
+	if (!rc)
+		rc = swi_parts_begin(f, p);
+	if (rc) {
+		f->phase = SWI_FETCH_LEASE;
+		holder_failed(f, rc, NULL);
+	}
+}
+
+void swi_fetch_parts_over(struct swi_fetch *f, int status, const char *text)
+{
+	struct swi_object_head *h = (void *)(f->sn->arena + f->offset);
+	char why[SWI_SMSG_TEXT];
+
+	snprintf(why, sizeof(why), "%s", text);
+	swi_parts_free(f);
+	if (status) {
+		f->phase = SWI_FETCH_LEASE;
+		holder_failed(f, status, why);
+		return;
+	}
+	memset(h, 0, sizeof(*h));
+	h->magic = SWI_OBJ_MAGIC;
+	h->oid[0] = f->id.w[0];
+	h->oid[1] = f->id.w[1];
+	h->home = f->ref.home;
+	h->len = f->len;
+	h->flags = f->ref.home ? 0 : SWI_OBJ_F_NAMED;
+	atomic_store_explicit(&h->digest, f->lease.digest, memory_order_relaxed);
+	swi_fetch_verify(f, f->lease.digest, !f->sn->opts.no_verify);
+}
+
 /* ---- leases ---- */
 
 static int on_leased(struct swi_req *rq, int status, uint16_t type, struct swi_rd *body)
@@ -328,12 +368,15 @@ static int on_leased(struct swi_req *rq, int status, uint16_t type, struct swi_r
 		return 0;
 	}
 	f->lease = m;
-	f->leased = true;
+	f->leased = m.lease != 0;
 	if (m.len != f->len) {
 		holder_failed(f, SWARM_ECORRUPT, "its length is not what the home knows");
 		return 0;
 	}
-	fetch_read(f);
+	if (!m.lease)
+		fetch_parts(f);
+	else
+		fetch_read(f);
 	return 0;
 }
 

@@ -59,6 +59,7 @@ struct swi_fetch {
 	struct swi_smsg_leased lease;
 	struct swi_read rd;
 	struct swi_spill_io io;
+	struct swi_parts *parts; /* it comes part by part (parts.c) */
 	struct swi_digest digest;
 	struct swi_timer pause;
 	int last_status;

@@ -16,6 +16,12 @@ struct swi_wnode { /* the private half of a want */
 void swi_fetch_join(struct swi_snode *sn, struct swi_want *w, struct swi_wnode *n);
 void swi_fetch_unwanted(struct swi_fetch *f); /* a want left: perhaps it was the last */
 void swi_fetch_free(struct swi_fetch *f);
+/* ---- parts.c ---- */
+#define SWI_PART_BYTES KIB(512)
+/* Brings f->len bytes from @peer's disk, part by part, into the fetch's room; swi_fetch_parts_over() follows. */
+int swi_parts_begin(struct swi_fetch *f, struct swi_peer *peer);
+void swi_parts_free(struct swi_fetch *f);
+void swi_fetch_parts_over(struct swi_fetch *f, int status, const char *text);
 /* ---- for direct.c ---- */
 void swi_fetch_room(struct swi_fetch *f); /* asks for room for f->len */
 /* The object lies in the fetch's room with a header that fits: the digest, if @check, then it is published. */

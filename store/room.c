@@ -4,6 +4,7 @@
 
 #define RESERVE_PART 32u /* of the arena */
 #define RESERVE_MAX  MIB(64)
+#define PARTS_MIN    MIB(2) /* of reserve: some parts at once fit (parts.c) */
 #define RESERVE_MIN  KIB(128)
 
 void swi_rooms_init(struct swi_snode *sn)
@@ -27,6 +28,12 @@ int swi_rooms_reserve(struct swi_snode *sn)
 	if (!rc)
 		rs->reserve_bytes = bytes;
 	return rc;
+}
+
+bool swi_rooms_in_parts(struct swi_snode *sn, uint64_t bytes)
+{
+	return sn->rooms.reserve_bytes >= PARTS_MIN && bytes > sn->rooms.reserve_bytes &&
+	       !swi_evict_plenty(sn, bytes);
 }
 
 void swi_rooms_fini(struct swi_snode *sn)

@@ -42,6 +42,8 @@ struct swi_rooms {
 void swi_rooms_init(struct swi_snode *sn);
 /* Lays the reserve aside where there are peers and a disk. */
 int swi_rooms_reserve(struct swi_snode *sn);
+/* Is an object of @bytes on our disk read by peers part by part: too large for the reserve, and no plenty? */
+bool swi_rooms_in_parts(struct swi_snode *sn, uint64_t bytes);
 void swi_rooms_fini(struct swi_snode *sn);
 /* Gives arena memory back to whom it came from. 0 or -EINVAL. */
 int swi_arena_free(struct swi_snode *sn, uint64_t offset, uint64_t bytes);

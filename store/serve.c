@@ -70,6 +70,23 @@ static void give(struct swi_link *l, uint64_t req, uint64_t offset)
 	answer(l, &m);
 }
 
+/* Lease 0: it is on disk and is to be asked for part by part (RANGE). */
+static void give_in_parts(struct swi_link *l, uint64_t req, struct swarm_oid id)
+{
+	struct swi_smsg_leased m = {.req = req, .region = SWI_REGION_ARENA};
+	struct swi_object_head head;
+
+	if (!swi_spill_find(l->sn->spill, id, &head)) {
+		refuse(l, req, -ENOENT, "the object is not here any more");
+		return;
+	}
+	m.gen = head.gen;
+	m.epoch = head.epoch;
+	m.len = head.len;
+	m.digest = atomic_load_explicit(&head.digest, memory_order_relaxed);
+	answer(l, &m);
+}
+
 static void serve_free(struct serve *s)
 {
 	swi_want_cancel(s->l->sn, &s->want);
@@ -165,6 +182,10 @@ int swi_serve_on_lease(struct swi_link *l, struct swi_rd *body)
 		refuse(l, m.req, -ENOENT, "the object is not here any more");
 		return 0;
 	}
+	if (swi_rooms_in_parts(sn, swi_extent_bytes(len))) {
+		give_in_parts(l, m.req, m.id);
+		return 0;
+	}
 	s = serve_new(l, m.req, m.id);
 	s->want.ref = (struct swarm_ref){.id = m.id, .home = sn->node};
 	s->want.deadline_ns = sn->now_ns + RESTORE_NS;
@@ -220,7 +241,7 @@ int swi_serve_unclaimed(struct swi_link *l, struct swi_rd *body)
 
 	if (swi_smsg_get_leased(body, &m))
 		return SWARM_EPROTO;
-	if (!m.status)
+	if (!m.status && m.lease)
 		swi_peer_say_end(l->sn, l->peer, m.lease);
 	return 0;
 }

@@ -84,6 +84,9 @@ static void memory(struct left *l, struct swi_snode *sn)
 		object(l, (struct swarm_oid){{h->oid[0], h->oid[1]}}, "object");
 		known += sn->clients.page_grant[at / SWI_PAGE] ? 0 : ext;
 	}
+	known += sn->rooms.reserve_bytes; /* laid aside for readers of the disk */
+	if (sn->rooms.reserve.used)
+		say(l, "%llu bytes of the reserve in use", (unsigned long long)sn->rooms.reserve.used);
 	if (known != sn->extents.used)
 		say(l, "%lld bytes of the arena that belong to nothing",
 		    (long long)(sn->extents.used - known));

@@ -351,6 +351,64 @@ static void test_readers_evict_nobody(void **state)
 	sim_free(s);
 }
 
+#define BIG (MIB(3) + 12345)
+
+/* What is too large for the reserve comes part by part: still nobody leaves, and a death in the middle harms nobody. */
+static void test_large_come_in_parts(void **state)
+{
+	(void)state;
+	for (uint64_t when = 0; when < 6; when++) {
+		struct sim *s = slow_disk(30 + when, 0);
+		struct sim_node *a = sim_start(s, 1, MIB(64), true), *b = sim_start(s, 2, MIB(64), false);
+		struct swi_snode_stats before, after;
+		uint64_t len, parts = 0;
+
+		sim_know_all(s);
+		for (uint64_t i = 1; i <= 30; i++)
+			assert_int_equal(sim_put(a, sim_ref(i, 1), BIG), 0);
+		for (uint64_t i = 101; !swi_snode_tight(a->sn) && i < 200; i++)
+			assert_int_equal(sim_put(a, sim_ref(i, 1), KIB(200)), 0);
+		sim_run(s, NS_PER_S);
+		swi_snode_stats(a->sn, &before);
+		for (uint64_t i = 1; i <= 12; i++) { /* checks the bytes */
+			const bool here = swi_hold_find(a->sn, sim_ref(i, 1).id, &len);
+
+			if (here)
+				swi_hold_drop(a->sn, len);
+			parts += !here;
+			if (when && i == 5)
+				break;
+			assert_int_equal(sim_get(b, sim_ref(i, 1), BIG, 5 * NS_PER_S, NULL, 0), 0);
+		}
+		if (when) {
+			struct reader r = {.n = b};
+			const bool never = false;
+
+			r.want = (struct swi_want){.ref = sim_ref(6, 1),
+						   .deadline_ns = swi_simnet_now(s->net) + 10 * NS_PER_S,
+						   .cb = got,
+						   .owner = &r};
+			swi_want(b->sn, &r.want);
+			sim_until(s, &never, when * 400 * NS_PER_US);
+			sim_kill(a, when % 2 ? SWI_SIM_KILL_RESET : SWI_SIM_KILL_SILENT);
+			assert_true(sim_until(s, &r.done, 12 * NS_PER_S));
+			sim_run(s, NS_PER_S);
+			assert_int_equal(b->sn->holds.count, 0);
+			sim_free(s);
+			continue;
+		}
+		sim_run(s, 10 * NS_PER_MS);
+		swi_snode_stats(a->sn, &after);
+		assert_true(parts >= 6);
+		/* One or two found plenty of room, and came whole. */
+		assert_in_range(after.restores - before.restores, 0, 2);
+		assert_true(a->sn->ranges.reads >= 4 * 7);
+		assert_int_equal(after.spilled_objects, before.spilled_objects);
+		assert_int_equal(a->sn->rooms.reserve.used, 0);
+		sim_free(s);
+	}
+}
+
 /* ---- parts ---- */
 
 struct part {
@@ -486,6 +544,7 @@ int main(void)
 	    cmocka_unit_test(test_made_again_instead),
 	    cmocka_unit_test(test_one_disk_read_for_all),
 	    cmocka_unit_test(test_readers_evict_nobody),
+	    cmocka_unit_test(test_large_come_in_parts),
 	    cmocka_unit_test(test_parts),
 	    cmocka_unit_test(test_parts_and_deaths),
 	};
