@@ -61,7 +61,10 @@ static int own_regions(struct swi_conn *c, struct swi_regions *out_regions)
 		g->chunk_count = on->count;
 		for (uint32_t k = 0; k < on->count; k++)
 			g->chunks[k] =
-			    (struct swi_chunk){.base = on->mrs[k].base, .rkey = on->mrs[k].rkey};
+			    (struct swi_chunk){.base = on->mrs[k].base,
+					       .rkey = c->net->ops->rkey
+							   ? c->net->ops->rkey(c->ep, &on->mrs[k])
+							   : on->mrs[k].rkey};
 	}
 	return 0;
 }

@@ -73,6 +73,8 @@ struct swi_be_events {
 	void (*read_done)(void *ctx, struct swi_be_ep *ep, struct swi_be_read *rd, int status);
 	/*
 	 * The endpoint failed or the peer closed; also an outbound connection that never came up.
+	 * SWARM_EREMOTEACCESS: the peer's side refused a READ, for a wrong key or because it took the right
+	 * back; a kernel that cleans up after a dead process may do that first.
 	 * Comes once, before any read_done() of what was in flight is complete; the caller answers
 	 * with ep_close(). Not called after ep_close().
 	 */
@@ -129,6 +131,10 @@ struct swi_be_ops {
 	 * can do so; elsewhere keys are random). 0, or SWARM_EPEERLOST. Idempotent.
 	 */
 	int (*grant)(struct swi_be_ep *ep);
+	/*
+	 * The key under which this peer READs @mr, after grant(). NULL: @mr->rkey, the same for all.
+	 */
+	uint64_t (*rkey)(struct swi_be_ep *ep, const struct swi_be_mr *mr);
 	/*
 	 * Takes grant() back, at once: memory that is written after the return never reaches the peer as
 	 * the result of a READ that it may trust, however long it sleeps in between. The endpoint is of no

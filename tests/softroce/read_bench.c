@@ -57,8 +57,10 @@ static void post(struct shot *s, uint64_t now)
 
 static void on_accepted(void *ctx SWI_UNUSED, struct swi_be_ep *ep)
 {
-	struct offer offer = {me.mr.base, me.mr.rkey};
+	struct offer offer = {.base = me.mr.base};
 	int err = ops->grant(ep);
+
+	offer.rkey = ops->rkey(ep, &me.mr);
 
 	if (!err)
 		err = ops->send(ep, &offer, sizeof(offer), NULL, 0);

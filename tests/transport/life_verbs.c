@@ -40,7 +40,7 @@ static void post_reads(uint32_t len)
 		    .local = rig.local + (size_t)(i % 16) * len,
 		    .mr = &rig.local_mr,
 		    .remote_addr = rig.mr.base + (uint64_t)(i % 16) * len,
-		    .rkey = rig.mr.rkey,
+		    .rkey = rig.rkey,
 		    .len = len,
 		};
 		assert_int_equal(swi_verbs_ops.read(rig.guest.ep, &reads[i].rd), 0);
@@ -58,7 +58,8 @@ static void assert_flat(const struct rig_side *s, uint64_t mrs)
 	const struct swi_verbs_counters *c = swi_verbs_counters(s->be);
 
 	assert_int_equal(c->qps_created, c->qps_destroyed);
-	assert_int_equal(c->mrs_created, c->mrs_destroyed + mrs);
+	assert_int_equal(c->mrs_created, c->mrs_destroyed + mrs + 1); /* the receive buffers */
+	assert_int_equal(c->mws_created, c->mws_destroyed);
 	assert_int_equal(c->flush_timeouts, 0);
 }
 
@@ -72,7 +73,7 @@ static void rounds__of_connect_read_close__leave_nothing(void **state SWI_UNUSED
 	for (uint32_t i = 0; i < 100; i++) {
 		rig_fill(&rig, (uint8_t)i);
 		rig_connect(&rig, true);
-		assert_int_equal(rig_read(&rig, rig.mr.base, rig.mr.rkey, 8192), 0);
+		assert_int_equal(rig_read(&rig, rig.mr.base, rig.rkey, 8192), 0);
 		assert_true(rig_same(&rig, 8192));
 		rig_disconnect(&rig);
 	}
@@ -89,13 +90,87 @@ static void reads__more_than_the_card_takes__all_arrive(void **state SWI_UNUSED)
 	memset(rig.local, 0, RIG_BYTES);
 	rig_connect(&rig, true);
 	post_reads(65536);
-	assert_true(rig.guest.ep->reads_posted <= rig.guest.ep->read_depth);
+	assert_int_equal(rig.guest.ep->lanes[0]->reads, 0); /* the doorbell rings in progress() */
+	swi_verbs_ops.progress(rig.guest.be, 1);
+	assert_true(rig.guest.ep->lanes[0]->reads <= rig.guest.ep->read_depth);
 	rig_until(&rig, &rig.guest.reads_done, done + READS);
 	assert_each_done_once();
 	for (uint32_t i = 0; i < READS; i++)
 		assert_int_equal(reads[i].status, 0);
 	assert_true(rig_same(&rig, RIG_BYTES));
 	rig_disconnect(&rig);
+}
+
+/* READs that are posted together ring once for some, and few of them ask for a completion. */
+static void reads__posted_together__ring_one_doorbell(void **state SWI_UNUSED)
+{
+	const struct swi_verbs_counters *c = swi_verbs_counters(rig.guest.be);
+	uint32_t done = rig.guest.reads_done, posted = 0;
+	uint64_t doorbells, cqes;
+
+	rig_fill(&rig, 7);
+	memset(rig.local, 0, RIG_BYTES);
+	rig_connect(&rig, true);
+	doorbells = c->doorbells;
+	cqes = c->cqes;
+	memset(reads, 0, sizeof(reads));
+	for (; posted < VERBS_CHAIN; posted++) {
+		reads[posted].rd = (struct swi_be_read){.local = rig.local + posted * 4096,
+							.mr = &rig.local_mr,
+							.remote_addr = rig.mr.base + posted * 4096,
+							.rkey = rig.rkey,
+							.len = 4096};
+		assert_int_equal(swi_verbs_ops.read(rig.guest.ep, &reads[posted].rd), 0);
+	}
+	rig_until(&rig, &rig.guest.reads_done, done + posted);
+	for (uint32_t i = 0; i < posted; i++)
+		assert_int_equal(reads[i].done, 1);
+	assert_true(rig_same(&rig, posted * 4096));
+	/* one, unless the cards agreed on fewer reads at a time */
+	assert_true(c->doorbells - doorbells <=
+		    1 + posted / swi_min_u64(rig.guest.ep->read_depth, VERBS_SIGNAL_READS));
+	if (rig.guest.ep->read_depth >= posted)
+		assert_int_equal(c->doorbells - doorbells, 1);
+	assert_true(c->cqes - cqes <= posted / 4);
+	rig_disconnect(&rig);
+}
+
+/* Large READs that wait for each other get queue pairs of their own; small ones do not. */
+static void lanes__large_reads__are_striped(void **state SWI_UNUSED)
+{
+	const struct swi_verbs_counters *c = swi_verbs_counters(rig.guest.be);
+	uint64_t opened = c->lanes_opened, on_others = 0;
+
+	rig_connect(&rig, true);
+	rig_fill(&rig, 8);
+	for (int round = 0; round < 3; round++) {
+		uint32_t done = rig.guest.reads_done;
+
+		memset(rig.local, 0, RIG_BYTES);
+		memset(reads, 0, sizeof(reads));
+		for (uint32_t i = 0; i < 64; i++) {
+			uint64_t at = (uint64_t)(i % 8) * KIB(128);
+
+			reads[i].rd = (struct swi_be_read){.local = rig.local + at,
+							   .mr = &rig.local_mr,
+							   .remote_addr = rig.mr.base + at,
+							   .rkey = rig.rkey,
+							   .len = KIB(128)};
+			assert_int_equal(swi_verbs_ops.read(rig.guest.ep, &reads[i].rd), 0);
+		}
+		swi_verbs_ops.progress(rig.guest.be, 1);
+		for (uint32_t i = 1; i < rig.guest.ep->lane_count; i++)
+			on_others += rig.guest.ep->lanes[i]->reads;
+		rig_until(&rig, &rig.guest.reads_done, done + 64);
+		for (uint32_t i = 0; i < 64; i++)
+			assert_true(reads[i].done == 1 && reads[i].status == 0);
+		assert_true(rig_same(&rig, RIG_BYTES));
+	}
+	assert_int_equal(c->lanes_opened, opened + VERBS_LANES_MAX - 1);
+	assert_true(on_others > 64); /* of the two rounds after they were there */
+	rig_disconnect(&rig);
+	assert_flat(&rig.guest, 1);
+	assert_flat(&rig.owner, 1);
 }
 
 /* The caller closes with everything in flight: the memory is its own again after closed(). */
@@ -154,7 +229,7 @@ static void backend_close__with_reads_in_flight__is_silent(void **state SWI_UNUS
 		reads[i].rd.local = other.local;
 		reads[i].rd.mr = &other.local_mr;
 		reads[i].rd.remote_addr = other.mr.base;
-		reads[i].rd.rkey = other.mr.rkey;
+		reads[i].rd.rkey = other.rkey;
 		assert_int_equal(swi_verbs_ops.read(other.guest.ep, &reads[i].rd), 0);
 	}
 	swi_verbs_ops.mr_dereg(other.guest.be, &other.local_mr);
@@ -233,7 +308,7 @@ static void sleep__until_readable__misses_nothing(void **state SWI_UNUSED)
 	struct rig_read rr = {.rd = {.local = rig.local,
 				     .mr = &rig.local_mr,
 				     .remote_addr = rig.mr.base,
-				     .rkey = rig.mr.rkey,
+				     .rkey = rig.rkey,
 				     .len = 100000}};
 	struct swi_be_ep *ep;
 
@@ -241,7 +316,8 @@ static void sleep__until_readable__misses_nothing(void **state SWI_UNUSED)
 	    swi_verbs_ops.connect(rig.guest.be, swi_verbs_ops.address(rig.owner.be), NULL, &ep), 0);
 	wait_by_fd(&rig.guest.up, up + 1);
 	wait_by_fd(&rig.owner.up, accepted + 1);
-	assert_int_equal(swi_verbs_ops.grant(rig.owner.ep), 0);
+	rig_grant(&rig);
+	rr.rd.rkey = rig.rkey;
 	for (uint32_t i = 0; i < 300; i++) {
 		uint32_t recvs = rig.owner.recvs;
 
@@ -349,6 +425,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(rounds__of_connect_read_close__leave_nothing),
 	    cmocka_unit_test(reads__more_than_the_card_takes__all_arrive),
+	    cmocka_unit_test(reads__posted_together__ring_one_doorbell),
+	    cmocka_unit_test(lanes__large_reads__are_striped),
 	    cmocka_unit_test(close__with_reads_in_flight__flushes_each_once),
 	    cmocka_unit_test(down__with_reads_in_flight__comes_once_and_each_read_ends),
 	    cmocka_unit_test(backend_close__with_reads_in_flight__is_silent),

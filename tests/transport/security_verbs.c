@@ -18,17 +18,16 @@ static void assert_owner_well(uint8_t seed)
 	rig_fill(&rig, seed);
 	memset(rig.local, 0, RIG_BYTES);
 	rig_connect(&rig, true);
-	assert_int_equal(rig_read(&rig, rig.mr.base, rig.mr.rkey, 4096), 0);
+	assert_int_equal(rig_read(&rig, rig.mr.base, rig.rkey, 4096), 0);
 	assert_true(rig_same(&rig, 4096));
 	rig_disconnect(&rig);
 }
 
-/* @remote_addr with @rkey must be refused, and the guest's memory stay as it was. */
-static void assert_refused(uint64_t remote_addr, uint64_t rkey, uint32_t len, bool grant)
+/* The guest is connected: @remote_addr with @rkey must be refused, and its memory stay as it was. */
+static void assert_read_refused(uint64_t remote_addr, uint64_t rkey, uint32_t len)
 {
 	uint32_t downs = rig.guest.down;
 
-	rig_connect(&rig, grant);
 	memset(rig.local, 0xa5, RIG_BYTES);
 	assert_int_equal(rig_read(&rig, remote_addr, rkey, len), SWARM_EREMOTEACCESS);
 	for (uint32_t i = 0; i < len; i++)
@@ -40,6 +39,13 @@ static void assert_refused(uint64_t remote_addr, uint64_t rkey, uint32_t len, bo
 	rig_disconnect(&rig);
 }
 
+/* With the right key, but for @flip. */
+static void assert_refused(uint64_t remote_addr, uint64_t flip, uint32_t len, bool grant)
+{
+	rig_connect(&rig, grant);
+	assert_read_refused(remote_addr, rig.rkey ^ flip, len);
+}
+
 static void read__granted__brings_the_bytes(void **state SWI_UNUSED)
 {
 	assert_owner_well(1);
@@ -47,34 +53,33 @@ static void read__granted__brings_the_bytes(void **state SWI_UNUSED)
 
 static void read__before_grant__is_refused(void **state SWI_UNUSED)
 {
-	assert_refused(rig.mr.base, rig.mr.rkey, 64, false); /* with the right key, even */
+	assert_refused(rig.mr.base, 0, 64, false);
 	assert_owner_well(2);
 }
 
 static void read__guessed_keys_before_grant__are_all_refused(void **state SWI_UNUSED)
 {
 	for (uint64_t k = 0; k < 6; k++)
-		assert_refused(rig.mr.base, (rig.mr.rkey & ~0xffull) | k * 37, 64, false);
+		assert_refused(rig.mr.base, k * 37, 64, false);
 	assert_owner_well(3);
 }
 
 static void read__wrong_key__is_refused(void **state SWI_UNUSED)
 {
-	static const uint64_t flips[] = {1, 0x80, 0x100, 0x10000, 0x80000000ull};
+	static const uint64_t flips[] = {1, 0x80, 0x100, 0x10000, 0x80000000ull, 1ull << 32};
 
 	for (size_t i = 0; i < SWI_ARRAY_LEN(flips); i++)
-		assert_refused(rig.mr.base, rig.mr.rkey ^ flips[i], 64, true);
-	assert_refused(rig.mr.base, rig.mr.rkey | 1ull << 32, 64, true);
+		assert_refused(rig.mr.base, flips[i], 64, true);
 	assert_owner_well(4);
 }
 
 static void read__out_of_bounds__is_refused(void **state SWI_UNUSED)
 {
-	assert_refused(rig.mr.base + RIG_BYTES - 63, rig.mr.rkey, 64, true);
-	assert_refused(rig.mr.base + RIG_BYTES, rig.mr.rkey, 1, true);
-	assert_refused(rig.mr.base - 1, rig.mr.rkey, 64, true);
-	assert_refused(rig.mr.base + 4096, rig.mr.rkey, (uint32_t)RIG_BYTES - 4095, true);
-	assert_refused(UINT64_MAX - 31, rig.mr.rkey, 64, true);
+	assert_refused(rig.mr.base + RIG_BYTES - 63, 0, 64, true);
+	assert_refused(rig.mr.base + RIG_BYTES, 0, 1, true);
+	assert_refused(rig.mr.base - 1, 0, 64, true);
+	assert_refused(rig.mr.base + 4096, 0, (uint32_t)RIG_BYTES - 4095, true);
+	assert_refused(UINT64_MAX - 31, 0, 64, true);
 	assert_owner_well(5);
 }
 
@@ -84,11 +89,11 @@ static void read__deregistered__is_refused(void **state SWI_UNUSED)
 	uint64_t base = (uintptr_t)rig.memory, rkey;
 
 	assert_int_equal(rig_reg(rig.owner.be, rig.memory, 65536, true, &old), 0);
-	rkey = old.rkey;
 	rig_connect(&rig, true);
+	rkey = swi_verbs_ops.rkey(rig.owner.ep, &old);
 	assert_int_equal(rig_read(&rig, base, rkey, 64), 0);
 	swi_verbs_ops.mr_dereg(rig.owner.be, &old);
-	assert_int_equal(rig_read(&rig, base, rkey, 64), SWARM_EREMOTEACCESS);
+	assert_read_refused(base, rkey, 64);
 	assert_owner_well(6);
 }
 
@@ -97,19 +102,144 @@ static void read__local_only_region__is_refused(void **state SWI_UNUSED)
 	struct swi_be_mr mine;
 
 	assert_int_equal(rig_reg(rig.owner.be, rig.memory, 65536, false, &mine), 0);
-	assert_refused(mine.base, mine.rkey, 64, true);
+	rig_connect(&rig, true);
+	assert_read_refused(mine.base, mine.rkey, 64);
 	swi_verbs_ops.mr_dereg(rig.owner.be, &mine);
 	assert_owner_well(7);
+}
+
+static void skip_without_windows(void)
+{
+	if (rig.owner.be->windows)
+		return;
+	print_message("this device has no memory windows\n");
+	skip();
+}
+
+/* The window alone is what opens: the connection is as it was, and its key worked a moment ago. */
+static void read__through_a_revoked_window__is_refused(void **state SWI_UNUSED)
+{
+	skip_without_windows();
+	rig_connect(&rig, true);
+	assert_int_equal(rig_read(&rig, rig.mr.base, rig.rkey, 64), 0);
+	swi_verbs_windows_drop(rig.owner.ep->lanes[0], NULL);
+	assert_read_refused(rig.mr.base, rig.rkey, 64);
+	assert_owner_well(20);
+}
+
+static void read__with_the_regions_own_key__is_refused(void **state SWI_UNUSED)
+{
+	skip_without_windows();
+	rig_connect(&rig, true);
+	assert_read_refused(rig.mr.base, rig.mr.rkey, 64);
+	assert_owner_well(21);
+}
+
+/* A key is worth nothing to anybody but the peer that it was made for. */
+static void read__with_another_peers_key__is_refused(void **state SWI_UNUSED)
+{
+	struct swi_be_ep *first_guest, *first_owner;
+	uint64_t first_key;
+	uint32_t closed;
+
+	skip_without_windows();
+	rig_connect(&rig, true);
+	first_guest = rig.guest.ep;
+	first_owner = rig.owner.ep;
+	first_key = rig.rkey;
+	rig_connect(&rig, true);
+	assert_true(rig.rkey != first_key);
+	assert_read_refused(rig.mr.base, first_key, 64);
+	rig.guest.ep = first_guest;
+	rig.owner.ep = first_owner;
+	assert_int_equal(rig_read(&rig, rig.mr.base, first_key, 64), 0);
+	closed = rig.guest.closed;
+	rig_disconnect(&rig);
+	assert_int_equal(rig.guest.closed, closed + 1);
+	assert_owner_well(22);
+}
+
+/* Memory and key are right, but of another protection domain of the same device and process. */
+static void read__of_another_protection_domain__is_refused(void **state SWI_UNUSED)
+{
+	static struct rig other;
+
+	assert_int_equal(rig_open(&other, rig_address(0, NULL)), 0);
+	rig_connect(&other, true);
+	rig_connect(&rig, true);
+	assert_read_refused(other.mr.base, other.rkey, 64);
+	assert_int_equal(rig_read(&other, other.mr.base, other.rkey, 64), 0);
+	rig_disconnect(&other);
+	rig_close(&other);
+	assert_owner_well(23);
+}
+
+/* What the layers above do to a peer that is silent: at once, and whatever it has in flight. */
+static void revoke__with_reads_in_flight__ends_them(void **state SWI_UNUSED)
+{
+	static struct rig_read reads[64];
+	uint32_t downs = rig.guest.down, done = rig.guest.reads_done;
+
+	rig_fill(&rig, 0x11);
+	rig_connect(&rig, true);
+	for (size_t i = 0; i < SWI_ARRAY_LEN(reads); i++) {
+		reads[i] = (struct rig_read){.rd = {.local = rig.local,
+						    .mr = &rig.local_mr,
+						    .remote_addr = rig.mr.base,
+						    .rkey = rig.rkey,
+						    .len = 1024}};
+		assert_int_equal(swi_verbs_ops.read(rig.guest.ep, &reads[i].rd), 0);
+	}
+	rig_until(&rig, &rig.guest.reads_done, done + 8);
+	swi_verbs_ops.revoke(rig.owner.ep);
+	memset(rig.memory, 0xee, RIG_BYTES); /* reused */
+	memset(rig.local, 0, RIG_BYTES);
+	done = rig.guest.reads_done;
+	rig_until(&rig, &rig.guest.down, downs + 1);
+	for (uint32_t i = 0; i < 1024; i++)
+		assert_int_not_equal(rig.local[i], 0xee);
+	rig_disconnect(&rig);
+	assert_owner_well(24);
+}
+
+/* --- messages about lanes --- */
+
+static void assert_own_message_refused(const void *buf, uint32_t len, bool grant)
+{
+	uint32_t downs = rig.owner.down;
+
+	rig_connect(&rig, grant);
+	assert_int_equal(swi_verbs_send_own(rig.guest.ep, buf, len), 0);
+	rig_until(&rig, &rig.owner.down, downs + 1);
+	assert_int_equal(rig.owner.down_status, SWARM_EPROTO);
+	rig_disconnect(&rig);
+}
+
+static void lanes__asked_for_in_nonsense__end_that_connection_only(void **state SWI_UNUSED)
+{
+	static const uint8_t ask[] = {'A', 1, 17, 0, 0, 0, 5, 0, 0, 0};
+	static const uint8_t far_qp[] = {'A', 1, 17, 0, 0, 1, 5, 0, 0, 0};
+	static const uint8_t ok[] = {'O', 0, 0, 0, 0, 0};
+	static const uint8_t many[200] = {'A', 24};
+
+	assert_own_message_refused(ask, sizeof(ask), false); /* before it is known who asks */
+	assert_own_message_refused(ask, sizeof(ask) - 1, true);
+	assert_own_message_refused(far_qp, sizeof(far_qp), true);
+	assert_own_message_refused(many, 194, true);
+	assert_own_message_refused(ok, sizeof(ok), true); /* nobody asked */
+	assert_own_message_refused("x", 1, true);
+	assert_own_message_refused("A", 2, true);
+	assert_owner_well(25);
 }
 
 /* Posts what the backend never posts, in the place of a send. */
 static void post_raw(enum ibv_wr_opcode opcode, uint32_t len, uint64_t remote_addr)
 {
-	struct swi_be_ep *ep = rig.guest.ep;
+	struct verbs_lane *l = rig.guest.ep->lanes[0];
 	struct ibv_mr *mr = rig.local_mr.handle;
 	struct ibv_sge sge = {.addr = (uintptr_t)rig.local, .length = len, .lkey = mr->lkey};
 	struct ibv_send_wr *bad, wr = {
-				     .wr_id = swi_verbs_wr_id(WR_SEND, ep, 0),
+				     .wr_id = swi_verbs_push(l, (struct verbs_op){.kind = OP_LAST}),
 				     .sg_list = &sge,
 				     .num_sge = 1,
 				     .opcode = opcode,
@@ -118,14 +248,13 @@ static void post_raw(enum ibv_wr_opcode opcode, uint32_t len, uint64_t remote_ad
 
 	if (opcode == IBV_WR_ATOMIC_FETCH_AND_ADD) {
 		wr.wr.atomic.remote_addr = remote_addr;
-		wr.wr.atomic.rkey = (uint32_t)rig.mr.rkey;
+		wr.wr.atomic.rkey = (uint32_t)rig.rkey;
 		wr.wr.atomic.compare_add = 1;
 	} else {
 		wr.wr.rdma.remote_addr = remote_addr;
-		wr.wr.rdma.rkey = (uint32_t)rig.mr.rkey;
+		wr.wr.rdma.rkey = (uint32_t)rig.rkey;
 	}
-	ep->send_free &= ~1ull;
-	assert_int_equal(ibv_post_send(ep->qp, &wr, &bad), 0);
+	assert_int_equal(ibv_post_send(l->qp, &wr, &bad), 0);
 }
 
 static void assert_write_refused(enum ibv_wr_opcode opcode, uint32_t len, bool grant)
@@ -226,6 +355,12 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(read__out_of_bounds__is_refused),
 	    cmocka_unit_test(read__deregistered__is_refused),
 	    cmocka_unit_test(read__local_only_region__is_refused),
+	    cmocka_unit_test(read__through_a_revoked_window__is_refused),
+	    cmocka_unit_test(read__with_the_regions_own_key__is_refused),
+	    cmocka_unit_test(read__with_another_peers_key__is_refused),
+	    cmocka_unit_test(read__of_another_protection_domain__is_refused),
+	    cmocka_unit_test(revoke__with_reads_in_flight__ends_them),
+	    cmocka_unit_test(lanes__asked_for_in_nonsense__end_that_connection_only),
 	    cmocka_unit_test(write__by_a_peer__is_refused),
 	    cmocka_unit_test(send__larger_than_a_receive__ends_that_connection_only),
 	    cmocka_unit_test(connect__without_hello__is_refused),

@@ -135,6 +135,18 @@ void rig_until(struct rig *rig, const uint32_t *value, uint32_t want)
 	}
 }
 
+void rig_grant(struct rig *rig)
+{
+	assert_int_equal(swi_verbs_ops.grant(rig->owner.ep), 0);
+	rig->rkey = swi_verbs_ops.rkey(rig->owner.ep, &rig->mr);
+	/* A message on the same queue pair would wait for the windows; the guest is told otherwise here. */
+	for (uint64_t end = swi_now(swi_env_real()) + PATIENCE_NS;
+	     !swi_verbs_lane_flushed(rig->owner.ep->lanes[0]);) {
+		assert_true(swi_verbs_ops.progress(rig->owner.be, 64) >= 0);
+		assert_true(swi_now(swi_env_real()) < end);
+	}
+}
+
 void rig_connect(struct rig *rig, bool grant)
 {
 	uint32_t up = rig->guest.up, accepted = rig->owner.up;
@@ -146,8 +158,9 @@ void rig_connect(struct rig *rig, bool grant)
 	rig_until(rig, &rig->guest.up, up + 1);
 	rig_until(rig, &rig->owner.up, accepted + 1);
 	assert_ptr_equal(rig->guest.ep, ep);
+	rig->rkey = rig->mr.rkey;
 	if (grant)
-		assert_int_equal(swi_verbs_ops.grant(rig->owner.ep), 0);
+		rig_grant(rig);
 }
 
 void rig_disconnect(struct rig *rig)

@@ -38,6 +38,7 @@ struct rig {
 	uint8_t *memory; /* the owner's, RIG_BYTES, registered for remote reads */
 	uint8_t *local;  /* the guest's, RIG_BYTES, registered for itself */
 	struct swi_be_mr mr, local_mr;
+	uint64_t rkey; /* of mr, as the guest was told it by the last grant */
 };
 
 #define RIG_BYTES ((size_t)MIB(1))
@@ -49,6 +50,8 @@ int rig_reg(struct swi_be *be, void *p, uint64_t len, bool remote_read, struct s
 void rig_close(struct rig *rig);
 /* A fresh connection: rig->guest.ep and rig->owner.ep. @grant: the owner lets the guest read. */
 void rig_connect(struct rig *rig, bool grant);
+/* The owner lets the guest read: rig->rkey. */
+void rig_grant(struct rig *rig);
 /* Closes both ends and waits for both closed(). */
 void rig_disconnect(struct rig *rig);
 /* Drives both sides until *@value reaches @want; fails the test after 20 s. */

@@ -288,6 +288,13 @@ static int fault_grant(struct swi_be_ep *ep)
 	return ep->cut ? SWARM_EPEERLOST : ep->be->inner->grant(ep->ep);
 }
 
+static uint64_t fault_rkey(struct swi_be_ep *ep, const struct swi_be_mr *mr)
+{
+	const struct swi_be_ops *inner = ep->be->inner;
+
+	return inner->rkey ? inner->rkey(ep->ep, mr) : mr->rkey;
+}
+
 static void fault_revoke(struct swi_be_ep *ep)
 {
 	ep->be->inner->revoke(ep->ep);
@@ -399,6 +406,7 @@ const struct swi_be_ops swi_fault_ops = {
     .owner = fault_owner,
     .grant = fault_grant,
     .revoke = fault_revoke,
+    .rkey = fault_rkey,
     .send = fault_send,
     .read = fault_read,
     .ep_close = fault_ep_close,

@@ -11,28 +11,9 @@
 
 static const struct verbs_hello hello = {.magic = {'S', 'W', 'R', 'M'}, .version = 1};
 
-static int take_slot(struct swi_be *be, struct swi_be_ep *ep)
-{
-	for (uint32_t n = 0; n < VERBS_MAX_EPS; n++) {
-		uint32_t i = (be->ep_hint + n) % VERBS_MAX_EPS;
-		struct ep_slot *slot = &be->eps[i];
-
-		if (slot->ep)
-			continue;
-		slot->ep = ep;
-		slot->gen = (slot->gen + 1) & WR_GEN_MASK;
-		ep->index = (uint16_t)i;
-		ep->gen = slot->gen;
-		be->ep_hint = i + 1;
-		return 0;
-	}
-	return -EMFILE;
-}
-
 static int ep_alloc(struct swi_be *be, bool inbound, void *owner, struct swi_be_ep **out_ep)
 {
 	struct swi_be_ep *ep = calloc(1, sizeof(*ep));
-	int err;
 
 	if (!ep)
 		return -ENOMEM;
@@ -41,86 +22,59 @@ static int ep_alloc(struct swi_be *be, bool inbound, void *owner, struct swi_be_
 	ep->owner = owner;
 	ep->state = inbound ? EP_ACCEPTING : EP_RESOLVING;
 	swi_list_init(&ep->reads_waiting);
-	err = swi_verbs_cq_reserve(be);
-	if (!err)
-		err = take_slot(be, ep);
-	if (err) {
-		free(ep);
-		return err;
-	}
-	be->cqe_used += VERBS_EP_CQES;
+	swi_list_init(&ep->dirty_link);
 	swi_list_push_back(&be->open, &ep->link);
 	*out_ep = ep;
 	return 0;
 }
 
-/* A queue pair in INIT with every receive posted. */
+/* The main lane, in INIT. */
 static int qp_create(struct swi_be_ep *ep)
 {
-	struct swi_be *be = ep->be;
-	struct ibv_qp_init_attr init = {
-	    .send_cq = be->cq,
-	    .recv_cq = be->cq,
-	    .cap = {.max_send_wr = SWI_BE_SEND_DEPTH + VERBS_READ_DEPTH,
-		    .max_recv_wr = SWI_BE_RECV_DEPTH,
-		    .max_send_sge = 2,
-		    .max_recv_sge = 1,
-		    .max_inline_data = VERBS_INLINE_MAX},
-	    .qp_type = IBV_QPT_RC,
-	};
-	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT};
-	int mask, err;
+	int err = swi_verbs_lane_create(ep, &ep->lanes[0]);
 
-	ep->qp = ibv_create_qp(be->pd, &init);
-	if (!ep->qp) {
-		init.cap.max_inline_data = 0;
-		ep->qp = ibv_create_qp(be->pd, &init);
-	}
-	if (!ep->qp)
-		return swi_verbs_reg_error(errno);
-	be->counters.qps_created++;
-	ep->inline_max = (uint32_t)swi_min_u64(init.cap.max_inline_data, VERBS_INLINE_MAX);
+	if (err)
+		return err;
+	ep->lane_count = 1;
 	err = swi_verbs_slab_create(ep);
 	if (err)
 		return err;
-	if (rdma_init_qp_attr(ep->id, &attr, &mask) != 0)
+	ep->init.qp_state = IBV_QPS_INIT;
+	if (rdma_init_qp_attr(ep->id, &ep->init, &ep->init_mask) != 0)
 		return swi_verbs_errno(errno);
-	attr.qp_access_flags = 0;
-	err = ibv_modify_qp(ep->qp, &attr, mask | IBV_QP_ACCESS_FLAGS);
-	if (err)
-		return swi_verbs_errno(err);
-	for (uint32_t i = 0; i < SWI_BE_RECV_DEPTH && !err; i++)
-		err = swi_verbs_post_recv(ep, i);
-	return err;
+	ep->init.qp_access_flags = 0;
+	ep->init_mask |= IBV_QP_ACCESS_FLAGS;
+	err = ibv_modify_qp(ep->lanes[0]->qp, &ep->init, ep->init_mask);
+	return err ? swi_verbs_errno(err) : 0;
 }
 
 /* INIT -> ready to receive -> ready to send, with what both sides agreed on. */
 static int qp_ready(struct swi_be_ep *ep)
 {
-	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTR};
-	enum ibv_mtu mtu;
-	int mask, err;
+	struct verbs_lane *l = ep->lanes[0];
+	int err;
 
-	if (rdma_init_qp_attr(ep->id, &attr, &mask) != 0)
+	ep->rtr.qp_state = IBV_QPS_RTR;
+	if (rdma_init_qp_attr(ep->id, &ep->rtr, &ep->rtr_mask) != 0)
 		return swi_verbs_errno(errno);
-	attr.min_rnr_timer = 12; /* 0.64 ms; rdma_cm's 0 stands for 655 ms */
-	err = ibv_modify_qp(ep->qp, &attr, mask | IBV_QP_MIN_RNR_TIMER);
+	ep->rtr.min_rnr_timer = 12; /* 0.64 ms; rdma_cm's 0 stands for 655 ms */
+	ep->rtr_mask |= IBV_QP_MIN_RNR_TIMER;
+	err = ibv_modify_qp(l->qp, &ep->rtr, ep->rtr_mask);
 	if (err)
 		return swi_verbs_errno(err);
-	mtu = attr.path_mtu;
-	memset(&attr, 0, sizeof(attr));
-	attr.qp_state = IBV_QPS_RTS;
-	if (rdma_init_qp_attr(ep->id, &attr, &mask) != 0)
+	ep->rts.qp_state = IBV_QPS_RTS;
+	if (rdma_init_qp_attr(ep->id, &ep->rts, &ep->rts_mask) != 0)
 		return swi_verbs_errno(errno);
-	err = ibv_modify_qp(ep->qp, &attr, mask);
+	ep->rts.timeout = (uint8_t)swi_min_u64(ep->rts.timeout, VERBS_ACK_TIMEOUT);
+	err = ibv_modify_qp(l->qp, &ep->rts, ep->rts_mask);
 	if (err)
 		return swi_verbs_errno(err);
 	swi_debug(ep->be->log,
 		  "verbs: reads at once %u, path MTU code %d, acknowledge timeout 2^%u x 4.096 us, "
 		  "%u retries",
-		  attr.max_rd_atomic, mtu, attr.timeout, attr.retry_cnt);
-	ep->read_depth = (uint32_t)swi_min_u64(attr.max_rd_atomic, VERBS_READ_DEPTH);
-	ep->read_free = ep->read_depth ? UINT64_MAX >> (64 - ep->read_depth) : 0;
+		  ep->rts.max_rd_atomic, ep->rtr.path_mtu, ep->rts.timeout, ep->rts.retry_cnt);
+	ep->read_depth = (uint32_t)swi_min_u64(ep->rts.max_rd_atomic, VERBS_READ_DEPTH);
+	l->usable = true;
 	return 0;
 }
 
@@ -135,10 +89,10 @@ int swi_verbs_grant(struct swi_be_ep *ep)
 		return SWARM_EPEERLOST;
 	if (ep->granted)
 		return 0;
-	if (ibv_modify_qp(ep->qp, &attr, IBV_QP_STATE | IBV_QP_ACCESS_FLAGS) != 0)
+	if (ibv_modify_qp(ep->lanes[0]->qp, &attr, IBV_QP_STATE | IBV_QP_ACCESS_FLAGS) != 0)
 		return SWARM_EPEERLOST; /* the card put it into error already */
 	ep->granted = true;
-	return 0;
+	return swi_verbs_windows_bind(ep->lanes[0]);
 }
 
 int swi_verbs_connect(struct swi_be *be, const char *addr, void *owner, struct swi_be_ep **out_ep)
@@ -174,7 +128,7 @@ static struct rdma_conn_param conn_param(struct swi_be_ep *ep, uint8_t responder
 	    .initiator_depth = initiator,
 	    .retry_count = 6,     /* not 7: rdma_rxe takes that for "without end" */
 	    .rnr_retry_count = 7, /* without end: a slow receiver is no error */
-	    .qp_num = ep->qp->qp_num,
+	    .qp_num = ep->lanes[0]->qp_num,
 	};
 }
 
@@ -283,17 +237,33 @@ void swi_verbs_ep_up(struct swi_be_ep *ep)
 	be->ev->accepted(be->ctx, ep);
 }
 
-static void qp_to_error(struct swi_be_ep *ep)
+static void stop_lanes(struct swi_be_ep *ep)
 {
-	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
-
-	if (ep->qp && ibv_modify_qp(ep->qp, &attr, IBV_QP_STATE) != 0)
-		swi_debug(ep->be->log, "verbs: a queue pair would not go into error");
+	for (uint32_t i = 0; i < ep->lane_count; i++)
+		swi_verbs_lane_stop(ep->lanes[i]);
+	for (uint32_t i = 0; i < ep->serve_count; i++)
+		swi_verbs_lane_stop(ep->serves[i]);
 }
 
+/* Both are synchronous: the card answers nothing on these queue pairs any more, and no key opens. */
 void swi_verbs_revoke(struct swi_be_ep *ep)
 {
-	qp_to_error(ep); /* synchronous: its card answers nothing on this queue pair any more */
+	stop_lanes(ep);
+	for (uint32_t i = 0; i < ep->lane_count; i++)
+		swi_verbs_windows_drop(ep->lanes[i], NULL);
+	for (uint32_t i = 0; i < ep->serve_count; i++)
+		swi_verbs_windows_drop(ep->serves[i], NULL);
+}
+
+bool swi_verbs_ep_flushed(const struct swi_be_ep *ep)
+{
+	for (uint32_t i = 0; i < ep->lane_count; i++)
+		if (!swi_verbs_lane_flushed(ep->lanes[i]))
+			return false;
+	for (uint32_t i = 0; i < ep->serve_count; i++)
+		if (!swi_verbs_lane_flushed(ep->serves[i]))
+			return false;
+	return true;
 }
 
 /* The first failure of an endpoint; later ones say nothing new. */
@@ -308,7 +278,7 @@ void swi_verbs_ep_down(struct swi_be_ep *ep, int status)
 		return;
 	}
 	ep->state = EP_DOWN;
-	qp_to_error(ep);
+	stop_lanes(ep);
 	be->ev->down(be->ctx, ep, status);
 }
 
@@ -322,7 +292,7 @@ void swi_verbs_ep_close(struct swi_be_ep *ep)
 	 */
 	if (ep->state == EP_UP || ep->state == EP_DOWN || ep->state == EP_ACCEPTING)
 		(void)rdma_disconnect(ep->id);
-	qp_to_error(ep);
+	stop_lanes(ep);
 	ep->state = EP_FLUSHING;
 	ep->flush_deadline_ns = swi_now(be->env) + VERBS_FLUSH_NS;
 	swi_list_del(&ep->link);
@@ -333,22 +303,20 @@ void swi_verbs_ep_close(struct swi_be_ep *ep)
  * read_done(). */
 void swi_verbs_ep_end(struct swi_be_ep *ep, bool tell)
 {
-	struct swi_be *be = ep->be;
-	int err = ep->qp ? ibv_destroy_qp(ep->qp) : 0;
-
-	if (err)
-		swi_error(be->log, "verbs: cannot destroy a queue pair: %s", strerror(err));
-	else if (ep->qp)
-		be->counters.qps_destroyed++;
-	ep->qp = NULL;
+	for (uint32_t i = 0; i < ep->lane_count; i++)
+		swi_verbs_lane_unmake(ep->lanes[i]);
+	for (uint32_t i = 0; i < ep->serve_count; i++)
+		swi_verbs_lane_destroy(ep->serves[i]);
+	ep->serve_count = 0;
 	swi_verbs_reads_cancel(ep, tell);
+	while (ep->lane_count)
+		swi_verbs_lane_destroy(ep->lanes[--ep->lane_count]);
 	swi_verbs_slab_destroy(ep);
 	if (ep->id)
 		rdma_destroy_id(ep->id);
 	ep->id = NULL;
-	be->eps[ep->index].ep = NULL;
-	be->cqe_stale += VERBS_EP_CQES;
 	swi_list_del(&ep->link);
+	swi_list_del(&ep->dirty_link);
 }
 
 static void on_ep_event(struct swi_be_ep *ep, const struct rdma_cm_event *event)

@@ -207,6 +207,16 @@ static int open_device(struct swi_be *be, struct reason *why)
 	    be->dev, (int)swi_min_u64(VERBS_CQ_FIRST, (uint64_t)be->attr.max_cqe), be, be->cc, 0);
 	if (!be->cq)
 		return fail(why, swi_verbs_reg_error(errno), "ibv_create_cq: %s", strerror(errno));
+	if (!be->attr.max_srq)
+		return fail(why, SWARM_ENOTRANSPORT, "%s has no shared receive queues",
+			    dev_name(be->dev));
+	be->cqe_used = VERBS_SRQ_DEPTH;
+	be->windows = be->attr.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B && be->attr.max_mw;
+	be->max_lanes = VERBS_LANES_MAX - 1;
+	err = swi_verbs_srq_create(be);
+	if (err)
+		return fail(why, err, "the shared receive queue cannot be made: %s",
+			    swarm_strerror(err));
 	return open_wakeups(be, why);
 }
 
@@ -225,6 +235,7 @@ static void verbs_close(struct swi_be *be)
 	}
 	if (be->listen_id)
 		rdma_destroy_id(be->listen_id);
+	swi_verbs_srq_destroy(be);
 	if (be->cq && ibv_destroy_cq(be->cq) != 0)
 		swi_error(be->log, "verbs: the completion queue is still in use");
 	if (be->cc)
@@ -281,6 +292,8 @@ static int verbs_open(const struct swi_be_open_args *args, struct swi_be **out_b
 	be->epfd = be->timerfd = -1;
 	swi_list_init(&be->open);
 	swi_list_init(&be->flushing);
+	swi_list_init(&be->dirty);
+	swi_list_init(&be->mrs);
 	err = try_open(be, args, &reason);
 	if (err) {
 		verbs_close(be);
@@ -341,6 +354,7 @@ const struct swi_be_ops swi_verbs_ops = {
     .owner = verbs_owner,
     .grant = swi_verbs_grant,
     .revoke = swi_verbs_revoke,
+    .rkey = swi_verbs_rkey,
     .send = swi_verbs_send,
     .read = swi_verbs_read,
     .ep_close = swi_verbs_ep_close,

@@ -17,28 +17,23 @@
 
 static void handle_wc(struct swi_be *be, const struct ibv_wc *wc)
 {
-	uint32_t index = (uint32_t)(wc->wr_id >> 16) & 0xffff, slot = (uint32_t)wc->wr_id & 0xffff;
+	uint32_t index = (uint32_t)(wc->wr_id >> 16) & 0xffff, place = (uint32_t)wc->wr_id & 0xffff;
 	uint32_t gen = (uint32_t)(wc->wr_id >> 32) & WR_GEN_MASK;
-	struct swi_be_ep *ep = index < VERBS_MAX_EPS ? be->eps[index].ep : NULL;
+	struct verbs_lane *l;
 
-	if (SWI_UNLIKELY(!ep || ep->gen != gen)) {
-		be->counters.stale_wcs++;
+	be->counters.cqes++;
+	if (SWI_UNLIKELY(wc->status != IBV_WC_SUCCESS && wc->status != IBV_WC_WR_FLUSH_ERR))
+		swi_debug(be->log, "verbs: %s (vendor code %u)", ibv_wc_status_str(wc->status),
+			  wc->vendor_err);
+	if (wc->wr_id & WR_RECV) {
+		swi_verbs_recv_done(be, place, wc);
 		return;
 	}
-	if (SWI_UNLIKELY(wc->status != IBV_WC_SUCCESS && wc->status != IBV_WC_WR_FLUSH_ERR))
-		swi_debug(be->log, "verbs: %s (vendor code %u, state %d)",
-			  ibv_wc_status_str(wc->status), wc->vendor_err, ep->state);
-	switch ((enum wr_kind)(wc->wr_id >> 62)) {
-	case WR_RECV:
-		swi_verbs_recv_done(ep, slot, wc);
-		break;
-	case WR_SEND:
-		swi_verbs_send_done(ep, slot, wc);
-		break;
-	case WR_READ:
-		swi_verbs_read_done(ep, slot, wc);
-		break;
-	}
+	l = index < VERBS_MAX_LANES ? be->lanes[index].lane : NULL;
+	if (SWI_UNLIKELY(!l || l->gen != gen || place >= VERBS_RING))
+		be->counters.stale_wcs++;
+	else
+		swi_verbs_sq_done(l, place, wc);
 }
 
 /* What arm() took from the queue comes first. */
@@ -52,7 +47,7 @@ static int poll_once(struct swi_be *be, struct ibv_wc *wc, unsigned int max)
 		return n;
 	}
 	n = ibv_poll_cq(be->cq, (int)max, wc);
-	if (n == 0 && be->cqe_stale) { /* empty: nothing of the destroyed endpoints is left */
+	if (n == 0 && be->cqe_stale) { /* empty: nothing of the destroyed queue pairs is left */
 		be->cqe_used -= be->cqe_stale;
 		be->cqe_stale = 0;
 	}
@@ -118,11 +113,6 @@ static void clear_wakeups(struct swi_be *be)
 	(void)!read(be->timerfd, &expired, sizeof(expired));
 }
 
-static bool is_flushed(const struct swi_be_ep *ep)
-{
-	return !ep->qp || (ep->reads_posted == 0 && (!ep->slab || ep->send_free == UINT64_MAX));
-}
-
 static int reap(struct swi_be *be)
 {
 	uint64_t now = swi_now(be->env);
@@ -132,7 +122,7 @@ static int reap(struct swi_be *be)
 		struct swi_be_ep *ep = swi_list_entry(it, struct swi_be_ep, link);
 		bool known = !ep->inbound || ep->announced;
 
-		if (!is_flushed(ep)) {
+		if (!swi_verbs_ep_flushed(ep)) {
 			if (now < ep->flush_deadline_ns)
 				continue;
 			be->counters.flush_timeouts++;
@@ -154,14 +144,20 @@ int swi_verbs_progress(struct swi_be *be, unsigned int budget)
 
 	if (SWI_UNLIKELY(look))
 		clear_wakeups(be);
+	if (!swi_list_empty(&be->dirty)) /* what the caller posted since */
+		swi_verbs_ring(be);
 	n = poll_cq(be, budget);
 	if (SWI_UNLIKELY(n < 0))
 		return n;
+	if (be->unposted_count)
+		swi_verbs_repost(be);
 	be->quiet += n ? 2 : 1;
 	if (SWI_UNLIKELY(look || be->quiet >= QUIET_LIMIT))
 		n += cm_events(be);
 	if (SWI_UNLIKELY(!swi_list_empty(&be->flushing)))
 		n += reap(be);
+	if (!swi_list_empty(&be->dirty)) /* and what its callbacks posted */
+		swi_verbs_ring(be);
 	return be->broken ? -ENODEV : n;
 }
 
@@ -177,6 +173,8 @@ int swi_verbs_fd(struct swi_be *be)
 bool swi_verbs_arm(struct swi_be *be)
 {
 	be->look = true;
+	if (!swi_list_empty(&be->dirty))
+		swi_verbs_ring(be);
 	if (be->stashed || be->broken)
 		return false;
 	if (!be->armed) {
@@ -191,7 +189,7 @@ bool swi_verbs_arm(struct swi_be *be)
 		return false;
 	}
 	swi_list_for_each (it, &be->flushing) {
-		if (is_flushed(swi_list_entry(it, struct swi_be_ep, link)))
+		if (swi_verbs_ep_flushed(swi_list_entry(it, struct swi_be_ep, link)))
 			return false;
 	}
 	if (!swi_list_empty(&be->flushing)) { /* oldest first */
@@ -207,10 +205,10 @@ bool swi_verbs_arm(struct swi_be *be)
 	return true;
 }
 
-/* Room in the completion queue for one more endpoint: it must never overflow. */
-int swi_verbs_cq_reserve(struct swi_be *be)
+/* Room in the completion queue for so many more: it must never overflow. */
+int swi_verbs_cq_reserve(struct swi_be *be, uint32_t cqes)
 {
-	uint64_t need = (uint64_t)be->cqe_used + VERBS_EP_CQES;
+	uint64_t need = (uint64_t)be->cqe_used + cqes;
 	uint64_t max = (uint64_t)be->attr.max_cqe;
 
 	if (need <= (uint64_t)be->cq->cqe)

@@ -2,7 +2,7 @@
 /*
  * conf.c - the conformance suite of the backends.
  *
- *	test_conformance BACKEND [BIND-ADDRESS [BYTES-OF-THE-LARGEST-READ]]
+ *	test_conformance BACKEND [BIND-ADDRESS [BYTES-OF-THE-LARGEST-READ [rounds N]]]
  *
  * The same tests for every backend; CONF_ONLY=NAME runs one part. Exit 0: all passed; 1: one failed;
  * 77: the backend has no device here, and the last line says why.
@@ -348,6 +348,12 @@ int main(int argc, char **argv)
 	conf_setup();
 	if (argc > 4 && !strcmp(argv[4], "serve"))
 		conf_serve();
+	if (argc > 5 && !strcmp(argv[4], "rounds")) {
+		conf.test = "rounds";
+		conf_rounds((uint32_t)strtoul(argv[5], NULL, 0));
+		conf_teardown();
+		return 0;
+	}
 	run("basic", test_basic);
 	run("reads", test_reads);
 	run("messages", test_msgs);

@@ -120,7 +120,13 @@ static uint64_t lose_peer(int sig, uint64_t silence_ns, int want)
 
 	CHECK_EQ(s.over, s.posted);
 	CHECK_EQ(a.downs, 1);
-	CHECK_EQ(a.down_status, want);
+	/*
+	 * A kernel that cleans up after a process may end its memory windows before its queue pairs: a
+	 * READ in between is refused before the connection is seen to end.
+	 */
+	if (sig != SIGKILL || strcmp(conf.backend, "verbs") ||
+	    a.down_status != SWARM_EREMOTEACCESS)
+		CHECK_EQ(a.down_status, want);
 	CHECK_EQ(swi_tp_counters(a.tp)->reads_posted, swi_tp_counters(a.tp)->reads_done);
 	node_close(&a);
 	end_peer(pid);
