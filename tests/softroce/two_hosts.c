@@ -230,7 +230,8 @@ static int run_reader(const char *addr, const char *out)
 	ops->mr_dereg(me.be, &me.mr);
 	counters = swi_verbs_counters(me.be);
 	check(counters->qps_created == counters->qps_destroyed &&
-		  counters->mrs_created == counters->mrs_destroyed,
+		  counters->mws_created == counters->mws_destroyed &&
+		  counters->mrs_created == counters->mrs_destroyed + 1, /* the receive buffers */
 	      "nothing is left");
 	printf("two_hosts: %lu reads before, %lu failed, told %lu ms after asking for the kill\n",
 	       me.good, me.failed, (unsigned long)((swi_now(swi_env_real()) - asked) / NS_PER_MS));

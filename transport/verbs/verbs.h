@@ -26,7 +26,7 @@
 #include "transport/base/hash.h"
 #include "transport/ops.h"
 
-/* Reads of one lane that are with the card: so many, and (but for the first) so many bytes. */
+/* Reads with the card: so many of one lane, and (but for the first) so many bytes of all lanes together. */
 #define VERBS_READ_DEPTH  64u
 #define VERBS_READ_BYTES  MIB(4)
 #define VERBS_WINDOWS_MAX 128u /* memory windows of one peer on one lane */
@@ -47,7 +47,7 @@
 #define VERBS_ACK_TIMEOUT 16u
 #define VERBS_INLINE_MAX 256u
 #define VERBS_MAX_LANES  8192u
-#define VERBS_MAX_READ   MIB(1)
+#define VERBS_MAX_READ   KIB(256) /* so that four lanes share one of 1 MiB */
 #define VERBS_POLL_BATCH 16
 #define VERBS_RESOLVE_MS 2000
 #define VERBS_FLUSH_NS   (2 * NS_PER_S)

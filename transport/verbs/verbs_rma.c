@@ -4,7 +4,7 @@
  *
  * READs wait in a list until the caller has posted what it has to post: swi_verbs_ring(), at both ends of
  * progress(), then gives them to the card as one chain and one doorbell a lane. At most read_depth READs
- * (what both cards agreed on) and VERBS_READ_BYTES are with the card on one lane. A card answers in
+ * (what both cards agreed on) are with the card on one lane, and VERBS_READ_BYTES on all. A card answers in
  * order, so a message, a ping's answer too, stands behind every READ that was posted before it on the
  * same queue pair: on a slow wire an unbounded heap of them would look like silence. 4 MiB are many
  * times what a fast wire holds. Owner thread only.
@@ -106,7 +106,7 @@ int swi_verbs_read(struct swi_be_ep *ep, struct swi_be_read *rd)
 static bool lane_takes(const struct verbs_lane *l, const struct swi_be_read *rd)
 {
 	return l->usable && l->reads < l->ep->read_depth &&
-	       (!l->reads || l->read_bytes + rd->len <= VERBS_READ_BYTES);
+	       (!l->reads || l->read_bytes + rd->len <= VERBS_READ_BYTES / l->ep->lane_count);
 }
 
 /*
