@@ -40,11 +40,6 @@
 #define VERBS_SIGNAL_READS 8u  /* and for so many small reads of one doorbell */
 #define VERBS_CHAIN	  32u /* work requests of one doorbell */
 #define VERBS_CQ_FIRST    (VERBS_SRQ_DEPTH + 8u * VERBS_SQ_DEPTH)
-/*
- * How long the card waits for an acknowledgement, 4.096 us x 2^16 = 0.27 s; seven times in vain make
- * 1.9 s. rdma_cm's own choice would notice a vanished host after 3.8 s.
- */
-#define VERBS_ACK_TIMEOUT 16u
 #define VERBS_INLINE_MAX 256u
 #define VERBS_MAX_LANES  8192u
 #define VERBS_MAX_READ   KIB(256) /* so that four lanes share one of 1 MiB */

@@ -65,7 +65,6 @@ static int qp_ready(struct swi_be_ep *ep)
 	ep->rts.qp_state = IBV_QPS_RTS;
 	if (rdma_init_qp_attr(ep->id, &ep->rts, &ep->rts_mask) != 0)
 		return swi_verbs_errno(errno);
-	ep->rts.timeout = (uint8_t)swi_min_u64(ep->rts.timeout, VERBS_ACK_TIMEOUT);
 	err = ibv_modify_qp(l->qp, &ep->rts, ep->rts_mask);
 	if (err)
 		return swi_verbs_errno(err);
