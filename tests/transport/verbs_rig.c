@@ -140,7 +140,7 @@ void rig_grant(struct rig *rig)
 	assert_int_equal(swi_verbs_ops.grant(rig->owner.ep), 0);
 	rig->rkey = swi_verbs_ops.rkey(rig->owner.ep, &rig->mr);
 	/* A message on the same queue pair would wait for the windows; the guest is told otherwise here. */
-	for (uint64_t end = swi_now(swi_env_real()) + PATIENCE_NS;
+	for (uint64_t end = swi_now(swi_env_real()) + TEST_LIMIT_NS;
 	     !swi_verbs_lane_flushed(rig->owner.ep->lanes[0]);) {
 		assert_true(swi_verbs_ops.progress(rig->owner.be, 64) >= 0);
 		assert_true(swi_now(swi_env_real()) < end);
