@@ -4,66 +4,17 @@
  * objects is half as large again as the arena that reads it, so what was fetched earlier has left again and every
  * get goes to the owner; what is still here by chance is passed over, not counted.
  */
-#include <sys/mman.h>
-
-#include "perf/common/bench.h"
 #include "perf/get.h"
+#include "perf/get_bench.h"
 
-#define SET	    PERF_SET_FIRST
+#define SET	    PERF_GET_SET
 #define BACK_SET    (PERF_SET_FIRST + 64) /* -b: the server gets these from us; a new set for every run */
 #define BACK_BYTES  MIB(4) /* at least 16 objects */
 #define ARENA	    MIB(512)
 #define REMOTE_MIN  MIB(2) /* arena of the reading store */
 #define COUNT_LOCAL 256u
 #define BATCH	    64u
-#define GET_NS	    (30 * NS_PER_S)
-
-struct get_opts {
-	struct perf_opts c;
-	const char *op;
-};
-
-struct get_bench {
-	const struct get_opts *o;
-	struct perf_rig rig;
-	enum perf_kind kind;
-	uint64_t size, count;
-	uint64_t at[PERF_THREADS_MAX];	 /* next object of each thread */
-	uint8_t *copy[PERF_THREADS_MAX]; /* local bandwidth: where bytes are copied to */
-	uint32_t outs;
-	uint64_t back_count, back_set; /* -b */
-	uint64_t clock_ns;
-	bool contains;
-};
-
-static struct swarm_ref next_ref(struct get_bench *b, const struct perf_worker *w)
-{
-	const uint64_t i = b->at[w->index];
-
-	b->at[w->index] = i + w->load->threads;
-	return perf_ref(SET, i % b->count, b->rig.home);
-}
-
-/* The next object that is not in our arena. */
-static struct swarm_ref next_remote(struct get_bench *b, struct perf_worker *w)
-{
-	for (uint64_t tries = 0; tries <= b->count; tries++) {
-		const struct swarm_ref ref = next_ref(b, w);
-
-		if (!swarm_store_contains(b->rig.st, ref))
-			return ref;
-	}
-	w->error = -EEXIST;
-	return perf_ref(SET, 0, b->rig.home);
-}
-
-static void count_sample(struct perf_worker *w, uint64_t ns, uint64_t clock_ns)
-{
-	ns -= swi_min_u64(ns, clock_ns);
-	perf_hist_add(w->hist, ns);
-	if (w->arm)
-		perf_arm_sample(w->arm, ns);
-}
+#define GET_NS	    PERF_GET_NS
 
 static void get_remote(struct perf_worker *w)
 {
@@ -72,7 +23,7 @@ static void get_remote(struct perf_worker *w)
 	uint64_t now = perf_now();
 
 	while (perf_go(w, now)) {
-		const struct swarm_ref ref = next_remote(b, w);
+		const struct swarm_ref ref = get_next_remote(b, w);
 		struct swarm_view v;
 
 		if (w->error)
@@ -86,7 +37,7 @@ static void get_remote(struct perf_worker *w)
 		if (v.len != b->size || (o->check_data && !perf_filled(v.data, v.len, ref)))
 			w->error = SWARM_ECORRUPT;
 		swarm_view_release(b->rig.st, &v);
-		count_sample(w, now - t0, b->clock_ns);
+		get_count_sample(w, now - t0, b->clock_ns);
 		w->ops++;
 		w->bytes += b->size;
 	}
@@ -106,7 +57,7 @@ static void get_remote_many(struct perf_worker *w)
 		int got;
 
 		for (uint32_t i = 0; i < n && !w->error; i++)
-			refs[i] = next_remote(b, w);
+			refs[i] = get_next_remote(b, w);
 		if (w->error)
 			break;
 		got = swarm_store_get_many(b->rig.st, refs, n, GET_NS, views, NULL);
@@ -133,7 +84,7 @@ static void get_local(struct perf_worker *w)
 	uint64_t now = perf_now();
 
 	while (perf_go(w, now)) {
-		const struct swarm_ref ref = next_ref(b, w);
+		const struct swarm_ref ref = get_next_ref(b, w);
 		struct swarm_view v;
 		const uint64_t t0 = perf_now();
 
@@ -148,7 +99,7 @@ static void get_local(struct perf_worker *w)
 			swarm_view_release(b->rig.st, &v);
 		}
 		now = perf_now();
-		count_sample(w, now - t0, b->clock_ns);
+		get_count_sample(w, now - t0, b->clock_ns);
 		w->ops++;
 		w->bytes += b->size;
 	}
@@ -163,7 +114,7 @@ static void get_batches(struct perf_worker *w)
 		const uint64_t t0 = perf_now();
 
 		for (uint32_t i = 0; i < BATCH; i++) {
-			const struct swarm_ref ref = next_ref(b, w);
+			const struct swarm_ref ref = get_next_ref(b, w);
 			struct swarm_view v;
 
 			if (b->contains)
@@ -194,7 +145,7 @@ static void copy_only(struct perf_worker *w)
 		b->at[w->index] += w->load->threads;
 		memcpy(b->copy[w->index], v[i].data, b->size);
 		now = perf_now();
-		count_sample(w, now - t0, b->clock_ns);
+		get_count_sample(w, now - t0, b->clock_ns);
 		w->ops++;
 		w->bytes += b->size;
 	}
@@ -351,6 +302,11 @@ static void local(struct get_bench *b, struct perf_report *r)
 	perf_drop(&b->rig, SET, b->count);
 }
 
+static void (*remote_fn(const struct get_bench *b))(struct perf_worker *w)
+{
+	return b->o->c.events ? perf_get_event : b->outs > 1 ? get_remote_many : get_remote;
+}
+
 /* First gets of objects: the owner's index has to be asked where they are. */
 static void cold_row(struct get_bench *b, struct perf_report *r, struct perf_bases *bases)
 {
@@ -361,7 +317,7 @@ static void cold_row(struct get_bench *b, struct perf_report *r, struct perf_bas
 
 	perf_bases_open(bases, &b->rig, row, b->size);
 	for (uint32_t i = 0; i < o->runs; i++) {
-		run(b, iters, get_remote, b->kind, arm);
+		run(b, iters, remote_fn(b), b->kind, arm);
 		perf_bases_run(bases, row, o->threads, iters);
 	}
 	perf_bases_close(bases);
@@ -374,7 +330,7 @@ static void warm_row(struct get_bench *b, struct perf_report *r, struct perf_bas
 	const uint64_t dflt = b->kind == PERF_LAT ? 1000 : swi_max_u64(swi_min_u64(5000, MIB(256) / b->size), 50);
 	const uint64_t iters = iters_of(b, dflt);
 	const uint32_t depth = o->depth ? o->depth : o->threads * b->outs;
-	void (*const fn)(struct perf_worker *) = b->outs > 1 ? get_remote_many : get_remote;
+	void (*const fn)(struct perf_worker *) = remote_fn(b);
 	struct perf_row *row = perf_row_new(b->kind, b->kind == PERF_LAT ? "get, warm" : "get", b->size);
 	struct perf_arm *arm = perf_row_arm(row, "swarm", samples(b, iters));
 
@@ -422,7 +378,7 @@ static void remote(struct get_bench *b, struct perf_report *r)
 	perf_make(&b->rig, SET, b->count, b->size);
 	if (b->kind == PERF_LAT)
 		cold_row(b, r, &bases);
-	warm_up(b, b->count, b->outs > 1 ? get_remote_many : get_remote);
+	warm_up(b, b->count, remote_fn(b));
 	warm_row(b, r, &bases);
 	perf_drop(&b->rig, SET, b->count);
 }
@@ -432,7 +388,9 @@ static void remote(struct get_bench *b, struct perf_report *r)
 		PERF_OPT_LOAD(struct get_opts, c), PERF_OPT_DEPTH(struct get_opts, c),             \
 		PERF_OPT_NET(struct get_opts, c), PERF_OPT_LOCAL(struct get_opts, c),              \
 		PERF_OPT_ARENA(struct get_opts, c), PERF_OPT_LATENCY(struct get_opts, c),          \
-		PERF_OPT_OUTPUT(struct get_opts, c)
+		PERF_OPT_OUTPUT(struct get_opts, c),                                               \
+		{"events", 'e', SWT_FLAG, PERF_O(struct get_opts, c, events), NULL,                \
+		 "gets end in a queue, the thread sleeps on its descriptor", NULL}
 #define OPTIONS_END {NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL}
 
 static const struct swt_opt lat_options[] = {
@@ -470,9 +428,9 @@ static int refuse(const struct swt_command *cmd, const struct get_opts *o)
 
 	if (!here && (o->op || o->c.others))
 		return swt_error(cmd, SWT_USAGE, "--op and --others go with --local or --attach");
-	if (here && (o->c.depth || o->c.outs || o->c.bidirectional))
+	if (here && (o->c.depth || o->c.outs || o->c.bidirectional || o->c.events))
 		return swt_error(cmd, SWT_USAGE,
-				 "--tx-depth, --outs and --bidirectional go with HOST or --loopback");
+				 "--tx-depth, --outs, --bidirectional and --events go with HOST or --loopback");
 	if (o->c.outs > SWARM_MANY_MAX)
 		return swt_error(cmd, SWT_USAGE, "--outs=%u: at most %u", o->c.outs, SWARM_MANY_MAX);
 	if (o->c.threads < 1 || o->c.threads > PERF_THREADS_MAX)

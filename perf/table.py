@@ -81,7 +81,7 @@ def simple(figure, target, name, op, n=None, show=lat):
 def every(figure, target, name, show):
     doc = load(name)
     if not doc:
-        return [(figure, target, "not measured in this run", "", "", "")]
+        return [(figure, "-" if callable(target) else target, "not measured in this run", "", "", "")]
     return [(f"{figure}, {row['op']}, {size(row['size_bytes'])}", target(row) if callable(target) else target, show(row),
              against(row), str(row["runs"]), command(doc)) for row in doc["results"] if row["ops"]]
 
@@ -198,7 +198,7 @@ def machine():
         return "No results."
     m, v = docs[0]["machine"], docs[0]["versions"]
     load1 = [d["machine"]["load1"] for d in docs]
-    return (f"Machine: {m.get('cpu', '?')}, {m['cpus']} cores, {m['memory_bytes'] / 2**30:.0f} GiB; Linux {m['kernel']}; {m.get('os', '?')}; "
+    return (f"Machine: {m.get('cpu', '?')}, {m['cpus']} cores, {m['memory_bytes'] / 2**30:.0f} GiB; Linux {m['kernel']}; {m.get('os', '?').strip(chr(34))}; "
             f"swarm {v['swarm']} ({v['git']}, {v['build_type']}, {v['compiler']}); libfabric {v['libfabric']}, libibverbs {v['libibverbs']}. "
             f"Load average when the programs began: {min(load1):.1f} .. {max(load1):.1f}.")
 
