@@ -9,7 +9,7 @@
 
 #define SET	    PERF_GET_SET
 #define BACK_SET    (PERF_SET_FIRST + 64) /* -b: the server gets these from us; a new set for every run */
-#define BACK_BYTES  MIB(4) /* at least 16 objects */
+#define BACK_BYTES  MIB(4) /* 16 to 4,096 objects */
 #define ARENA	    MIB(512)
 #define REMOTE_MIN  MIB(2) /* arena of the reading store */
 #define COUNT_LOCAL 256u
@@ -362,7 +362,7 @@ static void remote(struct get_bench *b, struct perf_report *r)
 					  : (uint32_t)swi_max_u64(4, swi_min_u64(64, MIB(2) / b->size));
 	arena = swi_max_u64(REMOTE_MIN, 8 * ext * o->threads * swi_max_u64(b->outs, 2));
 	if (o->bidirectional) {
-		b->back_count = swi_max_u64(16, BACK_BYTES / ext);
+		b->back_count = swi_max_u64(16, swi_min_u64(4096, BACK_BYTES / ext));
 		b->back_set = BACK_SET;
 		arena += b->back_count * ext * 2;
 	}

@@ -44,13 +44,34 @@ struct order { /* from the parent to a reader, over their socket */
 
 struct answer {
 	uint64_t begin, end; /* [ns], the clock that all processes of the host share */
+	uint64_t from_source; /* bytes that READs brought from the source */
 	int64_t status;
 };
 
 /* ---- a reader ---- */
 
+/* The source cannot count: nothing of it runs when its memory is READ. */
+static uint64_t read_from(struct swarm_store *st, uint32_t node)
+{
+	uint64_t bytes = 0;
+	json_t *doc, *peer;
+	char *text;
+	size_t i;
+
+	if (swarm_store_status(st, &text))
+		return 0;
+	doc = json_loads(text, 0, NULL);
+	json_array_foreach (json_object_get(doc, "peers"), i, peer)
+		if (json_integer_value(json_object_get(peer, "node")) == (json_int_t)node)
+			bytes += (uint64_t)json_integer_value(json_object_get(peer, "read_bytes"));
+	json_decref(doc);
+	free(text);
+	return bytes;
+}
+
 static struct answer obey(struct swarm_store *st, const struct order *o)
 {
+	const uint64_t before = o->peer[0] ? 0 : read_from(st, o->home);
 	struct answer a = {.begin = perf_now()};
 	const struct swarm_ref ref = perf_ref(o->set, 0, o->home);
 	struct swarm_view v;
@@ -66,6 +87,7 @@ static struct answer obey(struct swarm_store *st, const struct order *o)
 	if (v.len != o->size || (o->check && !perf_filled(v.data, v.len, ref)))
 		a.status = SWARM_ECORRUPT;
 	swarm_view_release(st, &v);
+	a.from_source = read_from(st, o->home) - before;
 	return a;
 }
 
@@ -172,27 +194,14 @@ static void end_readers(struct bc *b)
 	b->n = 0;
 }
 
-static uint64_t source_bytes(struct bc *b)
-{
-	json_t *status = perf_ask(&b->rig, json_pack("{s:s}", "cmd", "status"));
-	const uint64_t v = (uint64_t)json_integer_value(json_object_get(status, "served_bytes"));
-
-	json_decref(status);
-	return v;
-}
-
 /* One broadcast: all readers begin together; over when the last has the object. Returns copies sent by the source. */
 static double once(struct bc *b, struct perf_hist *h, uint64_t *out_ns)
 {
 	const struct order o = {.set = b->set++, .size = b->size, .home = PERF_SERVER_NODE,
 				.check = b->o->c.check_data};
-	uint64_t before, asking, begin = UINT64_MAX, end = 0;
-	double copies;
+	uint64_t sent = 0, begin = UINT64_MAX, end = 0;
 
 	perf_make(&b->rig, o.set, 1, b->size);
-	asking = source_bytes(b);
-	before = source_bytes(b);
-	asking = before - asking; /* asking for the status moves bytes, too */
 	for (uint32_t i = 0; i < b->n; i++)
 		tell(b, i, &o);
 	for (uint32_t i = 0; i < b->n; i++) {
@@ -200,13 +209,13 @@ static double once(struct bc *b, struct perf_hist *h, uint64_t *out_ns)
 
 		begin = swi_min_u64(begin, a.begin);
 		end = swi_max_u64(end, a.end);
+		sent += a.from_source;
 		if (h)
 			perf_hist_add(h, a.end - a.begin);
 	}
-	copies = ((double)(source_bytes(b) - before) - (double)asking) / (double)b->size;
 	perf_drop(&b->rig, o.set, 1);
 	*out_ns = end - begin;
-	return copies;
+	return (double)sent / (double)b->size;
 }
 
 static void row_of(struct bc *b, struct perf_report *r)

@@ -21,8 +21,10 @@ static json_t *peers_json(struct swi_snode *sn)
 		set(o, "node", p->node);
 		json_object_set_new(o, "address", json_string(p->address));
 		json_object_set_new(o, "up", json_boolean(p->chosen != NULL));
-		if (p->chosen) /* not what the node listens on, where both are on one host */
+		if (p->chosen) { /* the transport: not what the node listens on, where both are on one host */
 			json_object_set_new(o, "transport", json_string(swi_conn_backend(p->chosen->conn)));
+			set(o, "read_bytes", swi_conn_read_bytes(p->chosen->conn));
+		}
 		json_array_append_new(list, o);
 	}
 	return list;

@@ -312,6 +312,11 @@ const char *swi_conn_backend(const struct swi_conn *c)
 	return c->net->ops->name;
 }
 
+uint64_t swi_conn_read_bytes(const struct swi_conn *c)
+{
+	return c->read_bytes;
+}
+
 uint64_t swi_conn_region_len(const struct swi_conn *c, uint32_t region)
 {
 	return region < SWI_REGIONS_MAX ? c->regions.at[region].len : 0;

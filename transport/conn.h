@@ -102,6 +102,7 @@ struct swi_conn {
 	char addr[272]; /* that we connected to */
 	struct swi_auth_transcript auth;
 	struct swi_regions regions; /* the peer's */
+	uint64_t read_bytes;	    /* that READs of ours brought from this peer */
 
 	/* time limits */
 	uint64_t limit_ns;   /* end of the handshake, or of LINGER */

@@ -204,8 +204,10 @@ void swi_conn_read_done(struct swi_conn *c, struct swi_read_part *p, int status)
 	SWI_BUG_ON(!c->parts || !rd->parts);
 	if (status && !rd->status)
 		rd->status = status;
-	if (!status)
+	if (!status) {
 		c->tp->n.read_bytes += p->be.len;
+		c->read_bytes += p->be.len;
+	}
 	part_put(c->tp, p);
 	c->parts--;
 	if (!swi_list_empty(&c->jobs))

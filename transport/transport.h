@@ -125,6 +125,8 @@ int swi_conn_read(struct swi_conn *conn, uint32_t region, uint64_t offset, void 
 		  uint64_t len, struct swi_read *rd);
 /* Bytes of the peer's region, 0 when it has none. */
 uint64_t swi_conn_region_len(const struct swi_conn *conn, uint32_t region);
+/* Bytes that READs of ours brought over this connection. */
+uint64_t swi_conn_read_bytes(const struct swi_conn *conn);
 
 /* Moves everything forward; returns the number of events handled. */
 int swi_tp_progress(struct swi_tp *tp);
