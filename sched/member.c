@@ -8,6 +8,7 @@
 
 #include "sched/core.h"
 #include "sched/tmsg.h"
+#include "store/peer.h"
 
 #define HEAD		1u
 #define RECONNECT_NS	(200 * NS_PER_MS)
@@ -82,6 +83,7 @@ static void joined_body(struct swi_wr *w, const void *ctx)
 		const struct swi_gone_member *g = swi_list_entry(it, struct swi_gone_member, link);
 
 		swi_wr_u32(w, g->node);
+		swi_wr_u64(w, g->epoch);
 		swi_wr_u8(w, g->killed);
 		swi_wr_u32(w, g->heir);
 	}
@@ -121,6 +123,19 @@ static void become(struct swi_node *n, uint32_t number)
 	swi_info(n->log, "joined the cluster");
 }
 
+/* Also of one that went before we came: references name it, and its heir answers for them. */
+static void gone_before(struct swi_node *n, uint32_t node, uint64_t epoch, bool killed, uint32_t heir)
+{
+	if (swi_view_find(n, node)) {
+		swi_member_gone(n, node, killed, heir);
+		return;
+	}
+	if (!epoch || node == n->number || swi_peer_was_removed(n->sn, node))
+		return;
+	if (swi_peer_add(n->sn, node, epoch, ""))
+		swi_peer_remove(n->sn, node, killed, heir);
+}
+
 static int on_joined(struct swi_node *n, uint32_t from, struct swi_rd *rd)
 {
 	const uint32_t number = swi_rd_u32(rd);
@@ -140,11 +155,12 @@ static int on_joined(struct swi_node *n, uint32_t from, struct swi_rd *rd)
 	count = swi_rd_u32(rd);
 	while (count-- && !rd->bad) {
 		const uint32_t node = swi_rd_u32(rd);
+		const uint64_t epoch = swi_rd_u64(rd);
 		const bool killed = swi_rd_u8(rd);
 		const uint32_t heir = swi_rd_u32(rd);
 
-		if (!rd->bad && swi_view_find(n, node))
-			swi_member_gone(n, node, killed, heir);
+		if (!rd->bad)
+			gone_before(n, node, epoch, killed, heir);
 	}
 	return swi_rd_done(rd) ? 0 : -EBADMSG;
 }
