@@ -6,6 +6,7 @@
  * and version stand in it and all its words follow from them. One word of another version or object: wrong.
  *
  *	test_store_torn [--gets=N] [--seconds=S] [--transport=ofi|shm] [--verify] [--stops]
+ *			 [--life-ms=N] [--revoke-ms=N]
  *
  * Without --verify the readers do not compare digests: then the leases alone keep wrong bytes out. Ends when
  * N gets were fetched from the owner (local hits do not count), or S seconds are over. Fails when a
@@ -32,10 +33,8 @@
 #define WRITERS	     1u
 #define OWNER_ARENA  MIB(2) /* half of what all objects take: eviction never rests */
 #define READER_ARENA MIB(4)
-#define LIFE_NS	     (4 * NS_PER_S)
 #define REST_NS	     (2 * NS_PER_MS)
 #define DIAL_NS	     (200 * NS_PER_MS)
-#define REVOKE_NS    (50 * NS_PER_MS)
 
 struct counts { /* of one process; added up by the parent */
 	_Atomic uint64_t fetched, warm, cold, message, misses, stale, failed, wrong, digest_errors;
@@ -55,10 +54,11 @@ static struct {
 	uint64_t gets, seconds;
 	const char *transport;
 	bool verify, stops;
+	uint64_t life_ns, revoke_ns; /* of the owner; between two revocations, about */
 	char dir[64];
 	uint8_t key[SWI_CLUSTER_KEY_BYTES];
 	struct shared *sh;
-} t = {.gets = 100000, .seconds = 15, .transport = "ofi"};
+} t = {.gets = 100000, .seconds = 15, .transport = "ofi", .life_ns = 4 * NS_PER_S, .revoke_ns = 50 * NS_PER_MS};
 
 static struct swarm_ref ref_of(uint64_t slot, uint64_t version)
 {
@@ -185,7 +185,7 @@ static int owner_step(void *ctx)
 
 	if (sn->now_ns < o->next_ns)
 		return 0;
-	o->next_ns = sn->now_ns + REVOKE_NS / 2 + swi_splitmix64(&o->rng) % REVOKE_NS;
+	o->next_ns = sn->now_ns + t.revoke_ns / 2 + swi_splitmix64(&o->rng) % t.revoke_ns;
 	count_up(sn, &t.sh->owner, &o->last);
 	revoke_one(sn, swi_splitmix64(&o->rng) | 1);
 	return 0;
@@ -228,7 +228,7 @@ static void *run(void *host)
 
 static int owner(uint32_t life)
 {
-	struct owner o = {.rng = life, .next_ns = REVOKE_NS};
+	struct owner o = {.rng = life, .next_ns = t.revoke_ns};
 	const struct swi_host_upper upper = {
 	    .ctx = &o, .step = owner_step, .deadline_ns = owner_deadline};
 	static struct swi_attachment at;
@@ -445,6 +445,10 @@ static bool parse(int argc, char **argv)
 			t.seconds = strtoull(argv[i] + 10, NULL, 10);
 		else if (!strncmp(argv[i], "--transport=", 12))
 			t.transport = argv[i] + 12;
+		else if (!strncmp(argv[i], "--life-ms=", 10))
+			t.life_ns = strtoull(argv[i] + 10, NULL, 10) * NS_PER_MS;
+		else if (!strncmp(argv[i], "--revoke-ms=", 12))
+			t.revoke_ns = strtoull(argv[i] + 12, NULL, 10) * NS_PER_MS + 1;
 		else if (!strcmp(argv[i], "--verify"))
 			t.verify = true;
 		else if (!strcmp(argv[i], "--stops"))
@@ -459,7 +463,7 @@ static int drive(void)
 {
 	struct swi_env *env = swi_env_real();
 	const uint64_t begin = swi_now(env);
-	uint64_t dies = begin + LIFE_NS, stops = begin + 5 * NS_PER_S, goes_on = 0;
+	uint64_t dies = begin + t.life_ns, stops = begin + 5 * NS_PER_S, goes_on = 0;
 	pid_t rd[READERS], own;
 	uint32_t life = 1;
 	int status, rc = 0;
@@ -481,7 +485,7 @@ static int drive(void)
 				rc = WIFEXITED(status) && WEXITSTATUS(status) == 77 ? 77 : 1;
 		if (now > dies) {
 			owner_dies(&own, &life);
-			dies = now + LIFE_NS;
+			dies = now + t.life_ns;
 		}
 		if (t.stops && !goes_on && now > stops) { /* for longer than silence lasts */
 			kill(rd[0], SIGSTOP);
@@ -512,7 +516,8 @@ int main(int argc, char **argv)
 	int rc;
 
 	if (!parse(argc, argv)) {
-		fprintf(stderr, "usage: %s [--gets=N] [--seconds=S] [--transport=ofi|shm] [--verify] [--stops]\n",
+		fprintf(stderr, "usage: %s [--gets=N] [--seconds=S] [--transport=ofi|shm] [--verify] [--stops] "
+				"[--life-ms=N] [--revoke-ms=N]\n",
 			argv[0]);
 		return 2;
 	}
