@@ -158,6 +158,7 @@ void swi_snode_destroy(struct swi_snode *sn)
 	swi_clients_fini(sn);
 	swi_syncs_fini(sn);
 	swi_draining_fini(sn);
+	swi_replicas_fini(sn);
 	swi_peers_fini(sn);
 	swi_fetches_fini(sn);
 	swi_ranges_fini(sn);

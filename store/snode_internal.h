@@ -26,6 +26,7 @@
 #include "store/peer.h"
 #include "store/quota.h"
 #include "store/range.h"
+#include "store/replica.h"
 #include "store/req.h"
 #include "store/room.h"
 #include "store/serve.h"
@@ -48,6 +49,7 @@ struct swi_snode {
 	struct swi_notify notify;
 	struct swi_attrs attrs;
 	struct swi_quotas quotas;
+	struct swi_replicas replicas;
 	struct swi_holds holds;
 	struct swi_fetches fetches;
 	struct swi_tp *tp;	 /* NULL: no network */

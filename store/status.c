@@ -153,6 +153,8 @@ static void counters(struct swi_snode *sn, json_t *o)
 	set(o, "served_bytes", s.served_bytes);
 	set(o, "digest_errors", s.digest_errors);
 	set(o, "leases", HASH_COUNT(sn->leases.by_num));
+	set(o, "replicas", sn->replicas.placed);
+	set(o, "replicas_placed", sn->replicas.placed_ever);
 	set(o, "pinned_soft", sn->attrs.soft);
 	set(o, "pinned_hard", sn->attrs.hard);
 	set(o, "pinned_hard_bytes", sn->attrs.hard_bytes);
