@@ -54,7 +54,8 @@ deletes on them: operations a second, and the latency of each kind.
 With \\fB--full\\fR the arena is kept full: puts go on until one is refused, then an object goes. The share of the arena that holds
 live bytes when a put is refused, after the deletes have settled, is the utilisation: what fragmentation leaves."""),
     "swarm_broadcast": ("one object, many readers at once", """N nodes, each a store in a process of its own, get one object of the server at the same
-moment. Reports the bytes a second over all readers until the last one has it, and how many copies the source sent.
+moment. Reports the bytes a second over all readers until the last one has it, and how many copies the source sent: the bytes that READs
+brought from it over the size of the object, those that look for it among them.
 .PP
 Without a host the program is the source; with HOST it runs the readers against a source there; \\fB--loopback\\fR does both.
 The key is found as with
