@@ -198,8 +198,9 @@ def machine():
         return "No results."
     m, v = docs[0]["machine"], docs[0]["versions"]
     load1 = [d["machine"]["load1"] for d in docs]
+    builds = ", ".join(sorted({d["versions"]["git"] for d in docs}))
     return (f"Machine: {m.get('cpu', '?')}, {m['cpus']} cores, {m['memory_bytes'] / 2**30:.0f} GiB; Linux {m['kernel']}; {m.get('os', '?').strip(chr(34))}; "
-            f"swarm {v['swarm']} ({v['git']}, {v['build_type']}, {v['compiler']}); libfabric {v['libfabric']}, libibverbs {v['libibverbs']}. "
+            f"swarm {v['swarm']} ({builds}; {v['build_type']}, {v['compiler']}); libfabric {v['libfabric']}, libibverbs {v['libibverbs']}. "
             f"Load average when the programs began: {min(load1):.1f} .. {max(load1):.1f}.")
 
 
