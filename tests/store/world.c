@@ -36,7 +36,7 @@ static void client_gone(void *ctx, struct swi_client *cl SWI_UNUSED)
 	struct world *w = ctx;
 
 	atomic_store(&w->gone_ns, test_now());
-	atomic_fetch_add(&w->gone, 1);
+	sem_post(&w->gone);
 }
 
 void world_open(struct world *w, uint64_t arena_bytes, uint64_t objects_max)
@@ -46,6 +46,7 @@ void world_open(struct world *w, uint64_t arena_bytes, uint64_t objects_max)
 	char why[256] = "";
 
 	memset(w, 0, sizeof(*w));
+	sem_init(&w->gone, 0, 0);
 	snprintf(w->dir, sizeof(w->dir), "/tmp/swarm-test-XXXXXX");
 	assert_non_null(mkdtemp(w->dir));
 	o.dir = w->dir;
@@ -61,6 +62,7 @@ void world_open(struct world *w, uint64_t arena_bytes, uint64_t objects_max)
 void world_close(struct world *w)
 {
 	swarm_store_close(w->st);
+	sem_destroy(&w->gone);
 	remove_dir(w->dir);
 }
 

@@ -8,6 +8,8 @@
 #ifndef SWARM_TEST_WORLD_H
 #define SWARM_TEST_WORLD_H
 
+#include <semaphore.h>
+
 #include "store/host_internal.h"
 #include "store/snode_internal.h"
 #include "tests/store/store_test.h"
@@ -16,7 +18,7 @@ struct world {
 	struct swarm_store *st;
 	char dir[64];
 	uint32_t fds, maps; /* as they were with no other client */
-	_Atomic uint32_t gone;    /* clients whose end the node has dealt with */
+	sem_t gone;		  /* posted when the node has dealt with the end of a client */
 	_Atomic uint64_t gone_ns; /* when the last one was */
 };
 
