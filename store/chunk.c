@@ -31,12 +31,12 @@ void swi_chunks_fini(struct swi_lc *lc)
 	pthread_mutex_destroy(&lc->spare_lock);
 }
 
-void swi_chunk_put(struct swi_lc *lc, struct swi_chunk *c)
+static void sub_refs(struct swi_lc *lc, struct swi_chunk *c, uint64_t n)
 {
 	uint8_t buf[16];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
-	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+	if (atomic_fetch_sub_explicit(&c->refs, n, memory_order_acq_rel) != n)
 		return;
 	swi_wr_u64(&w, c->offset);
 	swi_wr_u64(&w, c->pos);
@@ -47,6 +47,20 @@ void swi_chunk_put(struct swi_lc *lc, struct swi_chunk *c)
 	swi_list_del(&c->all);
 	pthread_mutex_unlock(&lc->spare_lock);
 	free(c);
+}
+
+void swi_chunk_put(struct swi_lc *lc, struct swi_chunk *c)
+{
+	sub_refs(lc, c, 1);
+}
+
+/*
+ * The lane or list has no use for it any more. Carving counts in plain memory, under the lock that it needs
+ * anyway; only here do the objects carved become references, less those whose buffers ended already.
+ */
+static void let_go(struct swi_lc *lc, struct swi_chunk *c)
+{
+	sub_refs(lc, c, SWI_CHUNK_OURS - c->carved);
 }
 
 #define BATCH_MAX   MIB(16)
@@ -106,7 +120,7 @@ void swi_lc_grant(struct swi_lc *lc, uint64_t offset, uint64_t bytes, uint32_t g
 	c->bytes = bytes;
 	c->gen = gen;
 	c->large = large;
-	atomic_init(&c->refs, 1);
+	atomic_init(&c->refs, SWI_CHUNK_OURS);
 	swi_list_init(&begun);
 	pthread_mutex_lock(&lc->spare_lock);
 	if (large)
@@ -117,7 +131,7 @@ void swi_lc_grant(struct swi_lc *lc, uint64_t offset, uint64_t bytes, uint32_t g
 	while (!swi_list_empty(&begun)) {
 		c = swi_list_first(&begun, struct swi_chunk, link);
 		swi_list_del(&c->link);
-		swi_chunk_put(lc, c);
+		let_go(lc, c);
 	}
 }
 
@@ -200,7 +214,7 @@ static int carve_large(struct swi_lc *lc, uint64_t bytes, struct swi_object_head
 		*out_offset = c->offset + c->pos;
 		write_head(lc, c, *out_offset, head);
 		c->pos += bytes;
-		atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+		c->carved++;
 		full = c->bytes - c->pos < SWI_LARGE_MIN;
 		if (full)
 			swi_list_del(&c->link);
@@ -210,8 +224,16 @@ static int carve_large(struct swi_lc *lc, uint64_t bytes, struct swi_object_head
 		return -EAGAIN;
 	*out_chunk = c;
 	if (full) /* the list's reference; the buffer's keeps it */
-		swi_chunk_put(lc, c);
+		let_go(lc, c);
 	return 0;
+}
+
+static bool is_there(struct swi_lc *lc, const struct swi_object_head *head)
+{
+	const struct swarm_oid id = {.w = {head->oid[0], head->oid[1]}};
+	struct swi_index_hit hit;
+
+	return swi_index_find(&lc->index, swi_index_key(id), &hit);
 }
 
 static struct swi_lane *lock_lane(struct swi_lc *lc)
@@ -223,33 +245,38 @@ static struct swi_lane *lock_lane(struct swi_lc *lc)
 	return &lc->lane[0];
 }
 
-int swi_chunk_carve(struct swi_lc *lc, uint64_t bytes, struct swi_object_head *head,
+int swi_chunk_carve(struct swi_lc *lc, uint64_t bytes, struct swi_object_head *head, bool blind,
 		    struct swi_chunk **out_chunk, uint64_t *out_offset)
 {
 	struct swi_chunk *c, *full = NULL;
 
 	if (bytes >= SWI_LARGE_MIN)
-		return carve_large(lc, bytes, head, out_chunk, out_offset);
+		return is_there(lc, head) ? -EEXIST
+					  : carve_large(lc, bytes, head, out_chunk, out_offset);
 	struct swi_lane *lane = lock_lane(lc);
 
 	if (SWI_UNLIKELY(!lane->cur || lane->cur->bytes - lane->cur->pos < bytes)) {
 		c = take_spare(lc, bytes);
 		if (!c) {
 			pthread_mutex_unlock(&lane->lock);
-			return -EAGAIN;
+			return is_there(lc, head) ? -EEXIST : -EAGAIN;
 		}
 		full = lane->cur;
 		lane->cur = c;
 	}
 	c = lane->cur;
-	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
 	*out_offset = c->offset + c->pos;
 	write_head(lc, c, *out_offset, head);
-	c->pos += bytes;
-	__builtin_prefetch(lc->arena + *out_offset + bytes, 1); /* where the next one will lie */
+	const int rc = !blind && is_there(lc, head) ? -EEXIST : 0; /* then the next object is written over it */
+
+	if (!rc) {
+		c->pos += bytes;
+		c->carved++;
+		__builtin_prefetch(lc->arena + *out_offset + bytes, 1); /* where the next one will lie */
+	}
 	pthread_mutex_unlock(&lane->lock);
 	*out_chunk = c;
 	if (full)
-		swi_chunk_put(lc, full);
-	return 0;
+		let_go(lc, full);
+	return rc;
 }

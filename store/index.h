@@ -53,12 +53,13 @@ static inline uint64_t swi_index_home(const struct swi_index *ix, uint64_t key)
 	return key & ix->mask;
 }
 
-/* Both lines that a look-up of something that is not there reads. */
+/* The lines that a look-up of something that is not there reads. */
 static inline void swi_index_prefetch(const struct swi_index *ix, uint64_t key)
 {
 	const uint64_t home = swi_index_home(ix, key);
 
 	__builtin_prefetch(&ix->slots[home * SWI_SLOTS_PER_PAIR], 1);
+	__builtin_prefetch(&ix->slots[home * SWI_SLOTS_PER_PAIR + SWI_SLOTS_PER_PAIR / 2], 1);
 	__builtin_prefetch((const void *)&ix->overflow[home]);
 }
 

@@ -25,8 +25,11 @@ struct swi_chunk {
 	uint64_t pos; /* carved so far; the lane's lock */
 	uint32_t gen;
 	bool large;
-	_Atomic uint32_t refs;
+	uint64_t carved;       /* objects; as pos */
+	_Atomic uint64_t refs; /* SWI_CHUNK_OURS less buffers that ended; see let_go() */
 };
+
+#define SWI_CHUNK_OURS (1ull << 32) /* what a lane's or a list's reference counts for */
 
 struct swi_lane {
 	alignas(SWI_CACHE_LINE) pthread_mutex_t lock;
@@ -69,8 +72,11 @@ void swi_chunks_init(struct swi_lc *lc);
 void swi_chunks_fini(struct swi_lc *lc);
 /* Room for several objects at once was refused: ask for what is needed only, for a while. */
 void swi_chunk_room_short(struct swi_lc *lc);
-/* Room for @bytes with @head written at its start. 0, -EAGAIN: ask for a chunk. */
-int swi_chunk_carve(struct swi_lc *lc, uint64_t bytes, struct swi_object_head *head,
+/*
+ * Room for @bytes with @head written at its start. 0, -EAGAIN: ask for a chunk. -EEXIST: @head's id is in the
+ * index; looked at unless @blind and there is room, and late, when the lines that the caller asked for have come.
+ */
+int swi_chunk_carve(struct swi_lc *lc, uint64_t bytes, struct swi_object_head *head, bool blind,
 		    struct swi_chunk **out_chunk, uint64_t *out_offset);
 void swi_chunk_put(struct swi_lc *lc, struct swi_chunk *c);
 /* Bytes that small objects can be carved from without a question; what other threads use is not counted. */

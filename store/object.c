@@ -272,7 +272,8 @@ int swi_lc_contains(struct swi_lc *lc, struct swarm_ref ref)
 
 /* ---- create ---- */
 
-int swi_lc_try_create(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, struct swarm_buf *out_buf)
+static int try_create(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, bool blind,
+		      struct swarm_buf *out_buf)
 {
 	struct swi_object_head head = {.oid = {ref.id.w[0], ref.id.w[1]},
 				       .home = ref.home,
@@ -284,9 +285,7 @@ int swi_lc_try_create(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, str
 	if (len > lc->arena_bytes || swi_extent_bytes(len) > lc->arena_bytes)
 		return -E2BIG;
 	swi_index_prefetch(&lc->index, swi_index_key(ref.id));
-	if (swi_lc_contains(lc, ref))
-		return -EEXIST;
-	const int rc = swi_chunk_carve(lc, swi_extent_bytes(len), &head, &c, &offset);
+	const int rc = swi_chunk_carve(lc, swi_extent_bytes(len), &head, blind, &c, &offset);
 
 	if (rc)
 		return rc;
@@ -296,6 +295,11 @@ int swi_lc_try_create(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, str
 	out_buf->priv[0] = (uint64_t)(uintptr_t)c;
 	out_buf->priv[1] = offset;
 	return 0;
+}
+
+int swi_lc_try_create(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, struct swarm_buf *out_buf)
+{
+	return try_create(lc, ref, len, false, out_buf);
 }
 
 struct granted {
@@ -319,15 +323,15 @@ static void got_chunk(struct swi_call *call, int status, struct swi_rd *body)
 		swi_lc_grant(g->lc, offset, bytes, gen, g->large);
 }
 
-int swi_lc_create_object(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, uint64_t timeout_ns,
-			 struct swarm_buf *out_buf)
+static int create(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, uint64_t timeout_ns,
+		  bool blind, struct swarm_buf *out_buf)
 {
 	for (;;) {
 		struct granted g = {.lc = lc};
 		uint8_t buf[32];
 		struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 		uint64_t bytes;
-		int status, rc = swi_lc_try_create(lc, ref, len, out_buf);
+		int status, rc = try_create(lc, ref, len, blind, out_buf);
 
 		if (SWI_LIKELY(rc != -EAGAIN))
 			return rc;
@@ -344,6 +348,18 @@ int swi_lc_create_object(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, 
 		else if (rc || status)
 			return rc ? rc : status;
 	}
+}
+
+int swi_lc_create_object(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, uint64_t timeout_ns,
+			 struct swarm_buf *out_buf)
+{
+	return create(lc, ref, len, timeout_ns, false, out_buf);
+}
+
+int swi_lc_create_blind(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, uint64_t timeout_ns,
+			struct swarm_buf *out_buf)
+{
+	return create(lc, ref, len, timeout_ns, true, out_buf);
 }
 
 /* ---- seal, abort ---- */

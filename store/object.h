@@ -100,6 +100,9 @@ int swi_lc_try_create(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, str
 /* What to ask for, for an object of @len bytes. */
 void swi_lc_want_chunk(struct swi_lc *lc, uint64_t len, uint64_t *out_bytes, bool *out_large);
 void swi_lc_grant(struct swi_lc *lc, uint64_t offset, uint64_t bytes, uint32_t gen, bool large);
+/* As create_object, for who seals at once and is told of -EEXIST then: one look-up less. */
+int swi_lc_create_blind(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, uint64_t timeout_ns,
+			struct swarm_buf *out_buf);
 int swi_lc_create_object(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, uint64_t timeout_ns,
 			 struct swarm_buf *out_buf);
 int swi_lc_seal(struct swi_lc *lc, struct swarm_buf *buf);

@@ -272,11 +272,16 @@ void swarm_store_abort(struct swarm_store *store, struct swarm_buf *buf)
 	swi_lc_abort(store->lc, buf);
 }
 
+#define BLIND_MAX KIB(4)
+
 int swarm_store_put(struct swarm_store *store, struct swarm_ref ref, const void *data, uint64_t len,
 		    uint64_t timeout_ns)
 {
 	struct swarm_buf buf;
-	const int rc = swi_lc_create_object(store->lc, ref, len, timeout_ns, &buf);
+	/* A small one that exists already costs a copy, and nobody else the look. */
+	const int rc = len <= BLIND_MAX
+			   ? swi_lc_create_blind(store->lc, ref, len, timeout_ns, &buf)
+			   : swi_lc_create_object(store->lc, ref, len, timeout_ns, &buf);
 
 	if (rc)
 		return rc;
