@@ -113,7 +113,7 @@ void swi_grant_free(struct swi_snode *sn, uint64_t offset, uint64_t bytes)
 	struct swi_object_head *h = swi_object_at(sn, offset, &ext);
 
 	if (h)
-		atomic_store_explicit(&h->state, SWI_OBJ_ABORTED, memory_order_relaxed);
+		atomic_store_explicit(&h->state, SWI_OBJ_REMOVED, memory_order_relaxed);
 }
 
 /* ---- asking for room ---- */
@@ -365,12 +365,16 @@ static void undo_seal(struct swi_client *cl, const struct swi_intent *in, uint64
 		return;
 	if (swi_index_find_extent(&sn->index, key, SWI_SLOT_CLAIMED, g->gen, offset, &hit))
 		swi_index_unclaim(&sn->index, &hit, key);
-	if (!swi_index_leads_to(&sn->index, key, g->gen, offset)) {
-		atomic_store_explicit(&h->state, SWI_OBJ_ABORTED, memory_order_relaxed);
-		return;
-	}
-	if (what == swi_intent_seal(offset, sealed)) /* and not counted */
+	const bool there = swi_index_leads_to(&sn->index, key, g->gen, offset);
+	const bool was = swi_retiring(sn, offset) ||
+			 atomic_load_explicit(&h->state, memory_order_relaxed) == SWI_OBJ_REMOVED;
+
+	if ((there || was) && what == swi_intent_seal(offset, sealed)) /* and not counted */
 		atomic_fetch_add_explicit(&sn->shm->objects, 1, memory_order_relaxed);
+	if (!there && !was)
+		atomic_store_explicit(&h->state, SWI_OBJ_ABORTED, memory_order_relaxed);
+	if (!there)
+		return;
 	const struct swarm_ref ref = {.id = {.w = {h->oid[0], h->oid[1]}}, .home = h->home};
 
 	swi_snode_sealed(sn, ref, h->len); /* and perhaps not announced; twice does no harm */

@@ -21,7 +21,12 @@
 
 /* ---- an object's header: the first 64 bytes of its extent; payload follows ---- */
 #define SWI_OBJ_MAGIC 0x4a424f53u /* "SOBJ" */
-enum swi_obj_state { SWI_OBJ_WRITING = 1, SWI_OBJ_SEALED = 2, SWI_OBJ_ABORTED = 3 };
+enum swi_obj_state {
+	SWI_OBJ_WRITING = 1,
+	SWI_OBJ_SEALED = 2,
+	SWI_OBJ_ABORTED = 3, /* by its client: never sealed */
+	SWI_OBJ_REMOVED = 4, /* by the node: it was sealed; its grant is still open */
+};
 #define SWI_OBJ_F_SECONDARY 0x01u /* a copy; the primary is elsewhere: may be dropped at any time */
 #define SWI_OBJ_F_DIGEST    0x02u /* digest is set */
 #define SWI_OBJ_F_NAMED	    0x04u /* created with home == 0 */

@@ -344,6 +344,7 @@ struct scenario {
 	struct step_op op;
 	void (*before)(void); /* here; before the victim is made */
 	void (*after)(void);  /* here; when the node runs again */
+	bool deletes;	      /* the survivor deletes it, and the node does so before it sees the death */
 	bool same_id;	      /* the survivor seals an object of that id */
 	int there;	      /* is the object there when the operation came to its end? -1 = either */
 	uint32_t steps_min;
@@ -363,6 +364,8 @@ static const struct scenario scenarios[] = {
     {"put", OP(have_chunk, op_put), .there = 1, .same_id = true, .steps_min = 15},
     {"seal", OP(create_small, op_seal), .there = 1, .same_id = true, .steps_min = 5},
     {"seal large", OP(create_large, op_seal), .there = 1, .same_id = true, .steps_min = 5},
+    {"seal, deleted at once", OP(create_small, op_seal), .deletes = true, .there = 1, .steps_min = 5},
+    {"put, deleted at once", OP(have_chunk, op_put), .deletes = true, .there = 1, .steps_min = 15},
     {"seal, lost", OP(create_twice, op_seal_lost), .there = 1, .steps_min = 4},
     {"seal, pair full", OP(create_small, op_seal), .before = fill_pair, .there = 1, .same_id = true, .steps_min = 6},
     {"seal, dead claim before", OP(create_small, op_seal), .before = plant_before, .after = unplant, .there = 1, .same_id = true, .steps_min = 6},
@@ -456,6 +459,10 @@ static int one(const struct scenario *s, uint32_t n)
 	world_stop(&w);
 	step_kill(pid);
 	survive(&ours);
+	if (s->deletes) {
+		assert_int_equal(swarm_store_delete(w.st, it()), 0);
+		world_settle(&w);
+	}
 	world_go(&w);
 	if (s->after)
 		s->after();
