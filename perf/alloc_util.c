@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * alloc_util.c - swarm_alloc_util: how full the arena's allocator gets. Objects of a mix of sizes are put for ever;
- * when there is no room, objects chosen at random are evicted until there is. What counts is the share of the
- * arena that payload has, as the mean over all puts after the arena was full for the first time, and the least.
+ * when there is no room, objects are evicted until there is: the oldest, of which one in four was used again and
+ * stays (--evict=random: any). What counts is the share of the arena that payload has, as the mean over all puts
+ * after the arena was full for the first time, and the least.
  *
  * It places as the store does: small objects are carved from a chunk, freed singly once it is used up; large
  * ones are extents of their own, on the side that the store would take. Only the allocator's records exist: no
@@ -26,8 +27,9 @@ struct object {
 struct sim {
 	struct swi_extents x;
 	uint64_t arena, seed;
-	struct object *live;
-	uint64_t n, cap;
+	struct object *live; /* a queue by age: [first, first + n) modulo cap, a power of two */
+	uint64_t first, n, cap;
+	bool random;
 	uint64_t chunk_at, chunk_pos, chunk_end, chunk_number; /* the open one; chunk_end 0 = none */
 	uint64_t payload;
 	uint64_t evicted, puts;
@@ -116,17 +118,57 @@ static void free_range(struct sim *s, uint64_t from, uint64_t to)
 		die("a range was refused");
 }
 
+static struct object *at(struct sim *s, uint64_t i)
+{
+	return &s->live[(s->first + i) & (s->cap - 1)];
+}
+
+static void push(struct sim *s, struct object o)
+{
+	if (s->n == s->cap) {
+		const uint64_t cap = s->cap ? s->cap * 2 : 4096;
+		struct object *live = malloc(cap * sizeof(*live));
+
+		if (!live)
+			die("out of memory");
+		for (uint64_t i = 0; i < s->n; i++)
+			live[i] = *at(s, i);
+		free(s->live);
+		s->live = live;
+		s->cap = cap;
+		s->first = 0;
+	}
+	*at(s, s->n++) = o;
+}
+
+static struct object take_victim(struct sim *s)
+{
+	struct object *oldest = at(s, 0), o = *oldest;
+
+	if (s->random) {
+		struct object *any = at(s, swi_splitmix64(&s->seed) % s->n);
+
+		o = *any;
+		*any = *oldest;
+	}
+	s->first++;
+	s->n--;
+	return o;
+}
+
 static bool evict_one(struct sim *s)
 {
-	for (uint32_t tries = 0; s->n && tries < 64; tries++) {
-		const uint64_t i = swi_splitmix64(&s->seed) % s->n;
-		const struct object o = s->live[i];
+	for (uint64_t tries = 2 * s->n + 64; s->n && tries; tries--) {
+		const struct object o = take_victim(s);
+		const bool in_use = !s->random && swi_splitmix64(&s->seed) % 4 == 0;
 
-		if (s->chunk_end && o.chunk == s->chunk_number)
-			continue; /* nothing would be won */
+		/* Of what lies in the open chunk nothing would be won. */
+		if (in_use || (s->chunk_end && o.chunk == s->chunk_number)) {
+			push(s, o);
+			continue;
+		}
 		free_range(s, o.offset, o.offset + swi_extent_bytes(o.len));
 		s->payload -= o.len;
-		s->live[i] = s->live[--s->n];
 		s->evicted++;
 		return true;
 	}
@@ -135,22 +177,38 @@ static bool evict_one(struct sim *s)
 
 static uint64_t room(struct sim *s, uint64_t bytes)
 {
-	uint64_t at;
+	uint64_t offset;
 
-	while (swi_extent_alloc(&s->x, bytes, SWI_PAGE, swi_extent_side(bytes, s->arena), &at))
+	while (swi_extent_alloc(&s->x, bytes, SWI_PAGE, swi_extent_side(bytes, s->arena), &offset))
 		if (!evict_one(s))
 			die("an empty arena has no room");
-	return at;
+	return offset;
+}
+
+/* A chunk, or what there is of it before anything is evicted (grant.c). */
+static uint64_t chunk_room(struct sim *s, uint64_t least, uint64_t *bytes)
+{
+	uint64_t offset;
+
+	for (;;) {
+		for (uint64_t b = *bytes; b >= least; b = swi_align_down(b / 2, SWI_PAGE))
+			if (!swi_extent_alloc(&s->x, b, SWI_PAGE, SWI_EXTENT_LOW, &offset)) {
+				*bytes = b;
+				return offset;
+			}
+		if (!evict_one(s))
+			die("an empty arena has no room");
+	}
 }
 
 static uint64_t carve(struct sim *s, uint64_t ext)
 {
-	const uint64_t chunk = swi_align_up(swi_max_u64(swi_min_u64(MIB(1), s->arena / 256), KIB(64)), SWI_PAGE);
+	uint64_t chunk = swi_align_up(swi_max_u64(swi_min_u64(MIB(1), s->arena / 256), KIB(64)), SWI_PAGE);
 
 	if (s->chunk_end - s->chunk_pos < ext) {
 		free_range(s, s->chunk_pos, s->chunk_end);
 		s->chunk_end = s->chunk_pos = 0; /* its objects may go while there is no other */
-		s->chunk_at = room(s, chunk);
+		s->chunk_at = chunk_room(s, swi_min_u64(SWI_LARGE_MIN, chunk), &chunk);
 		s->chunk_pos = s->chunk_at;
 		s->chunk_end = s->chunk_at + chunk;
 		s->chunk_number++;
@@ -167,13 +225,7 @@ static void put(struct sim *s, uint64_t len)
 
 	o.offset = small ? carve(s, ext) : room(s, ext);
 	o.chunk = small ? s->chunk_number : NONE;
-	if (s->n == s->cap) {
-		s->cap = s->cap ? s->cap * 2 : 4096;
-		s->live = realloc(s->live, s->cap * sizeof(*s->live));
-		if (!s->live)
-			die("out of memory");
-	}
-	s->live[s->n++] = o;
+	push(s, o);
 	s->payload += len;
 	s->puts++;
 	if (!s->evicted)
@@ -187,9 +239,9 @@ static void put(struct sim *s, uint64_t len)
 
 /* ---- ---- */
 
-static double run(const struct mix *m, uint64_t arena, uint64_t ops, uint64_t seed, bool json)
+static double run(const struct mix *m, uint64_t arena, uint64_t ops, uint64_t seed, bool random, bool json)
 {
-	struct sim s = {.arena = swi_align_up(arena, SWI_PAGE), .seed = seed, .least = 1};
+	struct sim s = {.arena = swi_align_up(arena, SWI_PAGE), .seed = seed, .least = 1, .random = random};
 
 	if (swi_extents_init(&s.x, s.arena))
 		die("no such arena");
@@ -216,13 +268,14 @@ static double run(const struct mix *m, uint64_t arena, uint64_t ops, uint64_t se
 
 static const char help[] =
     "usage: swarm_alloc_util [OPTION..]\n"
-    "How full the arena's allocator gets with objects of mixed sizes, evicted at random.\n"
+    "How full the arena's allocator gets with objects of mixed sizes, evicted for ever.\n"
     "  -n N                  puts (default 10000000)\n"
     "  -a, --arena-mib N     arena (default 8192); no memory of that size is needed\n"
     "  -m, --mix NAME        lognormal, blocks (as a trace of prompts cut into blocks), or both (default)\n"
     "  --trace FILE          the blocks of a Mooncake trace instead of generated ones\n"
     "  --token-bytes N       bytes that a token takes in a block of 512 (default 2048)\n"
     "  --median N, --sigma X of the log-normal mix (default 32768, 1.5)\n"
+    "  --evict NAME          oldest (default; one in four stays) or random\n"
     "  --seed N              (default 1)\n"
     "  --min X               fail when a mean is below X\n"
     "  --output=text|json\n";
@@ -235,13 +288,14 @@ int main(int argc, char **argv)
 	    {"median", required_argument, NULL, 'd'},	 {"sigma", required_argument, NULL, 's'},
 	    {"seed", required_argument, NULL, 'e'},	 {"min", required_argument, NULL, 'x'},
 	    {"output", required_argument, NULL, 'o'},	 {"help", no_argument, NULL, 'h'},
+	    {"evict", required_argument, NULL, 'v'},
 	    {NULL, 0, NULL, 0}};
 	struct mix logn = {.name = "lognormal", .median = 32768, .sigma = 1.5};
 	struct mix blocks = {.name = "blocks", .token_bytes = 2048};
 	uint64_t ops = 10000000, arena = MIB(8192), seed = 1;
 	const char *which = "both", *trace = NULL;
 	double least = 0, mean = 1;
-	bool json = false;
+	bool json = false, random = false;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "n:a:m:h", longs, NULL)) != -1) {
@@ -263,6 +317,8 @@ int main(int argc, char **argv)
 			seed = strtoull(optarg, NULL, 10);
 		else if (c == 'x')
 			least = strtod(optarg, NULL);
+		else if (c == 'v')
+			random = !strcmp(optarg, "random");
 		else if (c == 'o')
 			json = !strcmp(optarg, "json");
 		else
@@ -271,9 +327,9 @@ int main(int argc, char **argv)
 	if (trace)
 		read_trace(&blocks, trace);
 	if (strcmp(which, "blocks"))
-		mean = fmin(mean, run(&logn, arena, ops, seed, json));
+		mean = fmin(mean, run(&logn, arena, ops, seed, random, json));
 	if (strcmp(which, "lognormal"))
-		mean = fmin(mean, run(&blocks, arena, ops, seed, json));
+		mean = fmin(mean, run(&blocks, arena, ops, seed, random, json));
 	free(blocks.sizes);
 	return mean < least;
 }

@@ -298,6 +298,8 @@ int swi_extent_alloc(struct swi_extents *x, uint64_t bytes, uint64_t align,
 	const uint32_t sure = class_above(size + step - 1);
 	struct swi_free_block *b = NULL;
 
+	if (!first_in(x, class_of(size))) /* nothing is so large: no look at what is smaller */
+		return -ENOSPC;
 	if (bytes >= SWI_LARGE_MIN)
 		b = outermost(x, size, step, side);
 	if (!b)

@@ -69,8 +69,14 @@ static int grant_make(struct swi_client *cl, uint64_t bytes, bool large, struct 
 		free(g);
 		return rc;
 	}
-	rc = swi_extent_alloc(&sn->extents, bytes, SWI_PAGE,
-			      swi_extent_side(bytes, sn->arena_bytes), &g->offset);
+	for (;;) {
+		rc = swi_extent_alloc(&sn->extents, bytes, SWI_PAGE,
+				      swi_extent_side(bytes, sn->arena_bytes), &g->offset);
+		if (rc != -ENOSPC || large || bytes / 2 < SWI_LARGE_MIN)
+			break;
+		/* Where objects left one by one, no whole chunk may be free: a smaller one takes any small object too. */
+		bytes = swi_align_down(bytes / 2, SWI_PAGE);
+	}
 	if (rc) {
 		sn->clients.grant_free[sn->clients.grant_free_count++] = g->number;
 		free(g);

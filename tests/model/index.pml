@@ -6,7 +6,7 @@
  * the end, one is sealed.
  *
  * One probe sequence of SLOTS slots (2 inserters x 3 slots by default; -DINSERTERS=3 -DSLOTS=2 takes minutes); every inserter has the same key. A killed inserter leaves its
- * claim, which the node clears by the intent (clients.c). With -DNO_RESCAN step (3) is left out and the
+ * claim, which the node finds by its word and clears (grant.c). With -DNO_RESCAN step (3) is left out and the
  * model must fail: the test runs both. Every atomic block holds one access to shared memory.
  */
 #ifndef INSERTERS
@@ -32,7 +32,6 @@ byte other[INSERTERS]; /* a rival's claim as it was seen */
 proctype inserter(byte me)
 {
 	byte i, slot;
-	byte intent = NOBODY;
 	{
 	skip;
 again_from_start:
@@ -43,9 +42,9 @@ again_from_start:
 	:: atomic { i < SLOTS && !(IS_SEALED(word[i]) && key[i]) -> i++ }
 	:: atomic { i == SLOTS -> i = 0; break }
 	od;
-	/* (2) claim the first empty slot; its name is in the intent before the claim */
+	/* (2) claim the first empty slot; the intent (intent.pml) names the object already */
 	do
-	:: atomic { i < SLOTS && word[i] == EMPTY -> intent = i }
+	:: atomic { i < SLOTS && word[i] == EMPTY -> skip }
 	   if
 	   :: atomic { word[i] == EMPTY -> word[i] = 1 + me; key[i] = false; slot = i; break }
 	   :: atomic { word[i] != EMPTY -> i++ }
@@ -81,9 +80,16 @@ exists:
 done:
 	finished++
 	} unless {
-		/* SIGKILL between any two steps; the node then clears the claim by the intent */
+		/* SIGKILL between any two steps; the node then clears the claim */
 		killed[me];
-		atomic { if :: intent != NOBODY && word[intent] == 1 + me -> word[intent] = EMPTY; key[intent] = false :: else -> skip fi }
+		atomic {
+			i = 0;
+			do
+			:: i < SLOTS && word[i] == 1 + me -> word[i] = EMPTY; key[i] = false; i++
+			:: i < SLOTS && word[i] != 1 + me -> i++
+			:: i == SLOTS -> break
+			od
+		}
 	}
 }
 

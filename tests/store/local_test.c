@@ -75,6 +75,28 @@ static void test_full(void **state)
 	assert_true(arena_settles(st, MIB(1)));
 }
 
+/* The arena is full of holes, none of which holds a whole chunk: small objects find room nevertheless. */
+static void test_holes(void **state)
+{
+	struct swarm_store *st = *state;
+	const uint64_t chunk = swi_store_lc(st)->index.head->chunk_bytes, len = chunk * 5 / 16;
+	uint8_t *data = calloc(1, len);
+	uint64_t n = 0, largest;
+
+	assert_non_null(data);
+	while (swarm_store_put(st, numbered(n), data, len, 0) == 0) /* three in a chunk */
+		n++;
+	for (uint64_t i = 0; i < n; i++)
+		if (i % 3 != 2)
+			assert_int_equal(swarm_store_delete(st, numbered(i)), 0);
+	assert_true(arena_settles(st, n / 3 * (len + KIB(1)) + 2 * chunk));
+	largest = status_number(st, "arena_largest_free");
+	assert_true(largest < chunk && largest >= KIB(64));
+	for (uint64_t i = 0; i < n / 3; i++)
+		assert_int_equal(swarm_store_put(st, numbered(n + i), data, len, 0), 0);
+	free(data);
+}
+
 static void test_status_list_explain(void **state)
 {
 	struct swarm_store *st = *state;
@@ -177,6 +199,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_put_get, open_store, close_store),
 	    cmocka_unit_test_setup_teardown(test_large_and_empty, open_store, close_store),
 	    cmocka_unit_test_setup_teardown(test_full, open_store, close_store),
+	    cmocka_unit_test_setup_teardown(test_holes, open_store, close_store),
 	    cmocka_unit_test_setup_teardown(test_status_list_explain, open_store, close_store),
 	    cmocka_unit_test_setup_teardown(test_get_waits_for_seal, open_store, close_store),
 	    cmocka_unit_test_setup_teardown(test_two_processes, open_store, close_store),
