@@ -16,7 +16,7 @@
 #include "store/snode_internal.h"
 
 #define IDLE_SPINS 64u	/* steps without an event before the loop sleeps */
-#define BUSY_POLL  256u /* steps with events before it looks at the descriptors */
+#define BUSY_POLL  (200 * NS_PER_US) /* so often a busy loop looks at the descriptors: who died, who knocks */
 #define EVENTS	   64
 
 int swi_default_dir(char *buf, size_t len)
@@ -328,13 +328,16 @@ static void sleep_until_needed(struct swi_host *h)
 
 int swi_host_run(struct swi_host *h)
 {
-	uint32_t idle = 0, busy = 0;
+	uint64_t polled_ns = 0;
+	uint32_t idle = 0;
 
 	while (!atomic_load(&h->stop)) {
 		if (step(h)) {
 			idle = 0;
-			if (++busy % BUSY_POLL == 0)
+			if (h->sn->now_ns - polled_ns >= BUSY_POLL) {
+				polled_ns = h->sn->now_ns;
 				poll_fds(h, 0);
+			}
 		} else if (++idle >= IDLE_SPINS) {
 			sleep_until_needed(h);
 			idle = 0;
