@@ -8,9 +8,19 @@
 #include <unistd.h>
 
 #include "store/arena.h"
+#include "transport/base/env.h"
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
 #define SPARE MIB(16) /* left to the rest of the machine */
+#define HUGE  MIB(2)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
+/* Huge pages are taken as long as they cost at most so many times what small ones do. */
+#define HUGE_COST     3u
+#define HUGE_SAMPLE   8u /* blocks in small pages, to know their cost */
+#define HUGE_PATIENCE (200 * NS_PER_MS)
 
 /* A number after @key in a file of "key: number" lines, or the file's only number; UINT64_MAX = none. */
 static uint64_t number_in(const char *path, const char *key)
@@ -78,16 +88,43 @@ static int check_room(const char *name, uint64_t bytes, char *why, size_t why_le
 	return -ENOMEM;
 }
 
+/*
+ * Huge pages where the machine has them to give: for each 2 MiB one page is touched and the block
+ * collapsed. That works whatever the administrator set for shared memory ("never" is the usual
+ * default); a plain fault does not. Where memory is fragmented it becomes slow: then the rest stays in
+ * small pages. No error: what is not taken here is filled below.
+ */
+static void take_huge(struct swi_mem *m)
+{
+	const uint64_t blocks = m->bytes / HUGE;
+	uint64_t start = swi_now(swi_env_real()), small;
+	uint32_t refused = 0;
+
+	(void)madvise(m->addr, m->bytes, MADV_HUGEPAGE);
+	if (blocks <= HUGE_SAMPLE ||
+	    madvise((uint8_t *)m->addr + (blocks - HUGE_SAMPLE) * HUGE, HUGE_SAMPLE * HUGE,
+		    MADV_POPULATE_WRITE))
+		return;
+	small = (swi_now(swi_env_real()) - start) / HUGE_SAMPLE;
+	start = swi_now(swi_env_real());
+	for (uint64_t i = 0; i < blocks; i++) {
+		uint8_t *at = (uint8_t *)m->addr + i * HUGE;
+
+		*(volatile uint8_t *)at = 0;
+		if (madvise(at, HUGE, MADV_COLLAPSE) && (errno == EINVAL || ++refused > 8))
+			return;
+		if (swi_now(swi_env_real()) - start > HUGE_PATIENCE + (i + 1) * small * HUGE_COST)
+			return;
+	}
+}
+
 /* Every page exists after this, or it says why not. */
 static int fill(struct swi_mem *m, const struct swi_mem_opts *o)
 {
 	int rc;
 
-	if (o->transparent) { /* a fault in an advised mapping may take a huge page; fallocate takes small ones */
-		madvise(m->addr, m->bytes, MADV_HUGEPAGE);
-		if (madvise(m->addr, m->bytes, MADV_POPULATE_WRITE) && errno == ENOMEM)
-			return -ENOMEM;
-	}
+	if (o->transparent && !o->hugetlb)
+		take_huge(m);
 	do
 		rc = fallocate(m->fd, 0, 0, (off_t)m->bytes);
 	while (rc && errno == EINTR);
@@ -171,12 +208,43 @@ static int lock_all(const struct swi_mem *m, const char *name, char *why, size_t
 	return SWARM_EMEMLOCK;
 }
 
+/* @bytes of @fd at an address where huge pages can be mapped. NULL: errno says why. */
+static void *map_aligned(int fd, uint64_t bytes, int flags)
+{
+	const uint64_t span = swi_align_up(bytes, SWI_PAGE) + HUGE;
+	uint8_t *room = mmap(NULL, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *at, *end;
+	void *p;
+
+	if (room == MAP_FAILED)
+		return NULL;
+	at = room + (swi_align_up((uintptr_t)room, HUGE) - (uintptr_t)room);
+	end = at + swi_align_up(bytes, SWI_PAGE);
+	p = mmap(at, bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0);
+	if (p == MAP_FAILED) {
+		const int e = errno;
+
+		munmap(room, span);
+		errno = e;
+		return NULL;
+	}
+	if (at > room)
+		munmap(room, (size_t)(at - room));
+	if (end < room + span)
+		munmap(end, (size_t)(room + span - end));
+	return p;
+}
+
 /* The memfd and its mapping; nothing is allocated by it yet. */
 static int make(const char *name, const struct swi_mem_opts *o, struct swi_mem *m)
 {
 	m->fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | (o->hugetlb ? MFD_HUGETLB : 0));
 	if (m->fd < 0 || ftruncate(m->fd, (off_t)m->bytes))
 		return -errno;
+	if (!o->hugetlb) {
+		m->addr = map_aligned(m->fd, m->bytes, MAP_SHARED);
+		return m->addr ? 0 : -errno;
+	}
 	m->addr = mmap(NULL, m->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
 	if (m->addr == MAP_FAILED) {
 		m->addr = NULL;
@@ -246,11 +314,14 @@ int swi_mem_map(int fd, uint64_t min_bytes, struct swi_mem *out)
 	if (fstat(fd, &st) || seals < 0 || (seals & SEALS) != SEALS || st.st_size <= 0 ||
 	    (uint64_t)st.st_size < min_bytes)
 		return -EPROTO;
-	void *addr = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
-			  fd, 0);
+	void *addr = map_aligned(fd, (uint64_t)st.st_size, MAP_SHARED | MAP_POPULATE);
 
-	if (addr == MAP_FAILED)
-		return -errno;
+	if (!addr) { /* pages larger than 2 MiB want another alignment */
+		addr = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_POPULATE, fd, 0);
+		if (addr == MAP_FAILED)
+			return -errno;
+	}
 	*out = (struct swi_mem){.fd = fd, .addr = addr, .bytes = (uint64_t)st.st_size};
 	return 0;
 }

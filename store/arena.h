@@ -17,7 +17,7 @@ struct swi_mem {
 };
 
 struct swi_mem_opts {
-	bool transparent; /* ask for transparent huge pages */
+	bool transparent; /* huge pages, as many as the machine gives at a bearable price */
 	bool hugetlb;	  /* of those that the host has reserved; @bytes is rounded up to them */
 	bool numa;	  /* on numa_node alone */
 	bool lock;	  /* mlock */

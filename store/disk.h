@@ -31,6 +31,7 @@ struct swi_dio {
 	int status;   /* at cb(): 0 = all of it was done, else -EIO, -ENOSPC, ...; a short transfer is retried inside */
 	void (*cb)(struct swi_dio *dio); /* from progress() only, exactly once */
 	void *owner;
+	uint32_t sent, parts; /* the disk's own */
 };
 
 struct swi_disk_ops {

@@ -18,6 +18,7 @@
 #define IDLE_SPINS 64u	/* steps without an event before the loop sleeps */
 #define BUSY_POLL  (200 * NS_PER_US) /* so often a busy loop looks at the descriptors: who died, who knocks */
 #define EVENTS	   64
+#define HUGE_FROM  MIB(64) /* arenas of this size and more take huge pages by default */
 
 int swi_default_dir(char *buf, size_t len)
 {
@@ -109,7 +110,13 @@ static int make_memory(struct swi_host *h, const struct swi_host_opts *o, uint64
 	const uint64_t arena = swi_align_up(o->arena_bytes ? o->arena_bytes : MIB(256), SWI_PAGE);
 	const uint64_t objects =
 	    o->objects_max ? o->objects_max : swi_max_u64(arena / KIB(4), 65536);
-	const struct swi_mem_opts mo = {.transparent = o->huge_pages,
+	/*
+	 * Huge pages unless told otherwise: all of the arena is filled anyhow, and with them a disk takes
+	 * 1 MiB and more as one request, and few translations serve the cpu and the card. A small arena
+	 * starts quicker without.
+	 */
+	const bool huge = o->huge_pages || (!o->small_pages && arena >= HUGE_FROM);
+	const struct swi_mem_opts mo = {.transparent = huge,
 					.hugetlb = o->hugetlb,
 					.numa = o->numa,
 					.lock = o->lock,

@@ -20,6 +20,7 @@ struct swi_host_opts {
 	const char *dir; /* run directory (made 0700); NULL = no socket: only swi_host_attach_local() */
 	uint64_t arena_bytes, objects_max;
 	bool huge_pages, hugetlb, numa, lock; /* of the arena (arena.h) */
+	bool small_pages; /* no huge ones even in a large arena */
 	uint32_t numa_node;
 	uint64_t client_quota, pin_bytes_max;
 	const char *const *spill_dirs;

@@ -97,6 +97,7 @@ static int host_opts(const struct swarm_store_opts *o, struct swi_host_opts *ho,
 	    .arena_bytes = o->arena_bytes,
 	    .objects_max = o->objects_max,
 	    .huge_pages = o->flags & SWARM_STORE_HUGE_PAGES,
+	    .small_pages = o->flags & SWARM_STORE_SMALL_PAGES,
 	    .hugetlb = o->flags & SWARM_STORE_HUGETLB,
 	    .numa = o->flags & SWARM_STORE_NUMA,
 	    .lock = o->flags & SWARM_STORE_LOCK,
@@ -171,7 +172,7 @@ int swarm_store_open(const struct swarm_store_opts *opts, struct swarm_store **o
 	if (opts)
 		memcpy(&o, opts, opts->size);
 	if (o.flags & ~(SWARM_STORE_HUGE_PAGES | SWARM_STORE_KEEP | SWARM_STORE_DURABLE |
-			SWARM_STORE_HUGETLB | SWARM_STORE_NUMA | SWARM_STORE_LOCK)) {
+			SWARM_STORE_HUGETLB | SWARM_STORE_NUMA | SWARM_STORE_LOCK | SWARM_STORE_SMALL_PAGES)) {
 		snprintf(why, why_len, "unknown flags 0x%x", o.flags);
 		return -EINVAL;
 	}

@@ -224,6 +224,7 @@ static int make_host(struct daemon *d)
 	    .arena_bytes = o->arena,
 	    .objects_max = o->objects_max,
 	    .huge_pages = o->huge_pages,
+	    .small_pages = o->small_pages,
 	    .hugetlb = o->hugetlb,
 	    .numa = o->numa_node != UINT32_MAX,
 	    .lock = o->lock,

@@ -316,6 +316,8 @@ void swt_daemon_to_argv(const struct swt_daemon_opts *o, struct swt_argv *a)
 		swt_argv_add(a, "--device=%s", o->device);
 	if (o->workers_max)
 		swt_argv_add(a, "--workers-max=%u", o->workers_max);
+	if (o->small_pages)
+		swt_argv_add(a, "--small-pages");
 	if (o->huge_pages)
 		swt_argv_add(a, "--huge-pages");
 	if (o->hugetlb)

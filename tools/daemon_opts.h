@@ -15,7 +15,7 @@
 #define SWT_UNSET	 UINT64_MAX
 
 struct swt_daemon_opts {
-	bool head, huge_pages, hugetlb, lock, provided, spill_keep, durable, no_prefetch;
+	bool head, huge_pages, small_pages, hugetlb, lock, provided, spill_keep, durable, no_prefetch;
 	const char *address, *dir, *bind, *key_file, *transport, *device, *log_level;
 	uint32_t port, min_nodes, max_nodes, workers_max;
 	uint32_t numa_node; /* UINT32_MAX = any */
@@ -52,7 +52,8 @@ struct swt_daemon_opts {
 	{"max-nodes", 0, SWT_U32, SWT_OFF(T, m, max_nodes), "N", "head: start nodes here when tasks wait, up to N (0 = never)", NULL}, \
 	{"idle-timeout", 0, SWT_TIME, SWT_OFF(T, m, idle_timeout_ns), "TIME", "head: remove a node that was idle for so long (default 60s)", NULL}, \
 	{"workers-max", 0, SWT_U32, SWT_OFF(T, m, workers_max), "N", "worker processes at once (default: 2 x cpus + 2)", NULL}, \
-	{"huge-pages", 0, SWT_FLAG, SWT_OFF(T, m, huge_pages), NULL, "ask for transparent huge pages in the arena", NULL}, \
+	{"huge-pages", 0, SWT_FLAG, SWT_OFF(T, m, huge_pages), NULL, "huge pages in the arena where there are any (default from 64M on)", NULL}, \
+	{"small-pages", 0, SWT_FLAG, SWT_OFF(T, m, small_pages), NULL, "no huge pages in the arena", NULL}, \
 	{"hugetlb", 0, SWT_FLAG, SWT_OFF(T, m, hugetlb), NULL, "put the arena into huge pages that the host has reserved (vm.nr_hugepages)", NULL}, \
 	{"numa-node", 0, SWT_U32, SWT_OFF(T, m, numa_node), "N", "take the arena's memory from this NUMA node alone", NULL}, \
 	{"lock", 0, SWT_FLAG, SWT_OFF(T, m, lock), NULL, "lock the arena in memory (RLIMIT_MEMLOCK)", NULL}, \

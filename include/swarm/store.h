@@ -37,8 +37,9 @@ struct swarm_store_opts {
 	uint64_t client_quota_bytes; /* of the arena that one client process may fill; 0 = no quota */
 	uint64_t pin_bytes_max;	 /* that may be pinned hard at once; default: half of the arena */
 };
-#define SWARM_STORE_HUGE_PAGES 0x1u /* ask for transparent huge pages in the arena */
+#define SWARM_STORE_HUGE_PAGES 0x1u /* huge pages in the arena where the machine has them: the default from 64 MiB on */
 #define SWARM_STORE_KEEP       0x2u /* keep spill_dir: a store opened on it later finds what was spilled or synced */
+#define SWARM_STORE_SMALL_PAGES 0x8u /* no huge pages: a large arena starts sooner where memory is fragmented */
 #define SWARM_STORE_DURABLE    0x4u /* as KEEP, and seal and put return when the object is durable */
 #define SWARM_STORE_HUGETLB    0x10u /* the arena lies in huge pages that the host has reserved (vm.nr_hugepages) */
 #define SWARM_STORE_NUMA       0x20u /* the arena lies on numa_node alone */

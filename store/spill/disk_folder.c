@@ -12,9 +12,13 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "store/spill/disk_folder.h"
+
+#define REQUEST_MAX MIB(4)
+#define REQUEST_MIN KIB(64)
 
 int swi_folder_init(struct swi_folder *fo, const char *path, const struct swi_log *log, char *why,
 		    size_t why_len)
@@ -146,6 +150,43 @@ uint64_t swi_folder_held(int fd, uint64_t bytes)
 
 	/* What the file system adds for its own tables is not counted. */
 	return fstat(fd, &st) ? bytes : swi_min_u64((uint64_t)st.st_blocks * 512, bytes);
+}
+
+/* One number of the block device's queue; 0: not to be had (no block device, no sysfs). */
+static uint64_t queue_number(dev_t dev, const char *what)
+{
+	static const char *const at[] = {"queue", "../queue"}; /* a whole disk, or a partition of it */
+	unsigned long long v = 0;
+
+	for (size_t i = 0; i < SWI_ARRAY_LEN(at) && !v; i++) {
+		char path[128];
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/%s", major(dev), minor(dev), at[i],
+			 what);
+		f = fopen(path, "re");
+		if (f && fscanf(f, "%llu", &v) != 1)
+			v = 0;
+		if (f)
+			fclose(f);
+	}
+	return v;
+}
+
+uint64_t swi_folder_request_max(const struct swi_folder *fo)
+{
+	uint64_t max = REQUEST_MAX, segments, kib;
+	struct stat st;
+
+	if (fstat(fo->fd, &st))
+		return max;
+	segments = swi_min_u64(queue_number(st.st_dev, "max_segments"), REQUEST_MAX);
+	kib = swi_min_u64(queue_number(st.st_dev, "max_sectors_kb"), REQUEST_MAX);
+	if (segments)
+		max = swi_min_u64(max, segments * SWI_PAGE);
+	if (kib)
+		max = swi_min_u64(max, kib << 10);
+	return swi_max_u64(swi_align_down(max, SWI_DISK_ALIGN), REQUEST_MIN);
 }
 
 static int by_name(const void *a, const void *b)

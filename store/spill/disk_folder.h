@@ -25,6 +25,8 @@ int swi_folder_open(struct swi_folder *fo, const char *name, bool create, uint64
 int swi_folder_unlink(struct swi_folder *fo, const char *name);
 /* How many of the @bytes of a file are held on the disk. */
 uint64_t swi_folder_held(int fd, uint64_t bytes);
+/* Bytes that the device under the folder takes as one request from memory in small pages. */
+uint64_t swi_folder_request_max(const struct swi_folder *fo);
 int swi_folder_punch(int fd, uint64_t off, uint64_t len);
 /* Sorted by name: the order of the file system's own hash would differ between runs. */
 int swi_folder_list(struct swi_folder *fo, void (*each)(void *ctx, const char *name), void *ctx);

@@ -3,8 +3,10 @@
  * disk_uring.c - the real disk: O_DIRECT through io_uring, fixed files, fixed buffers.
  *
  * submit() only queues; progress() hands everything queued to the kernel in one call and reaps.
- * At most `depth` transfers are in the kernel, so the completion ring cannot overflow. While a
- * transfer is here its `status` counts the bytes done; a short one goes back into the queue.
+ * A transfer goes in parts of at most what the device takes as one request: the kernel would cut it
+ * in a large and a tiny one. At most `depth` parts are in the kernel, so the completion ring cannot
+ * overflow. A part that came back short is sent again for its rest. A transfer is over when all its
+ * parts are; after an error no more are sent.
  * Where io_uring is not to be had, progress() runs the transfers itself with pread and pwrite.
  *
  * The ring is SINGLE_ISSUER and belongs to a thread. A log is opened by one thread and then
@@ -31,12 +33,22 @@ struct swi_file {
 	uint64_t bytes;
 };
 
+struct part {
+	struct swi_list link; /* idle, or to be sent again */
+	struct swi_dio *dio;
+	uint32_t off, len; /* in the transfer */
+	uint32_t done;
+};
+
 struct uring_disk {
 	struct swi_disk disk;
 	struct swi_folder folder;
 	const struct swi_log *log;
 	uint32_t depth, inflight;
-	struct swi_list queue; /* not in the kernel yet */
+	uint32_t part_max;     /* bytes of one request of the device */
+	struct part *parts;    /* depth of them */
+	struct swi_list idle, again; /* parts */
+	struct swi_list queue; /* transfers with bytes that no part covers yet */
 	struct swi_list files;
 	bool use_ring, ring_up, fixed_files, fixed_bufs, defer, said_unregistered;
 	bool rang; /* completions were taken since event_fd was last emptied */
@@ -296,14 +308,15 @@ static int buf_index(const struct uring_disk *u, const char *p, uint64_t len)
 	return -1;
 }
 
-static void prep(struct uring_disk *u, struct io_uring_sqe *sqe, struct swi_dio *dio)
+static void prep(struct uring_disk *u, struct io_uring_sqe *sqe, const struct part *pt)
 {
-	const uint32_t done = (uint32_t)dio->status;
+	const struct swi_dio *dio = pt->dio;
 	const struct swi_file *f = dio->file;
 	const bool fixed = f->slot >= 0;
 	const int fd = fixed ? f->slot : f->fd;
-	char *p = (char *)dio->buf + done;
-	const int buf = dio->op == SWI_DIO_SYNC ? -1 : buf_index(u, p, dio->len - done);
+	const uint32_t at = pt->off + pt->done, len = pt->len - pt->done;
+	char *p = (char *)dio->buf + at;
+	const int buf = dio->op == SWI_DIO_SYNC ? -1 : buf_index(u, p, len);
 
 	if (dio->op == SWI_DIO_SYNC && f->dir_dirty) {
 		io_uring_prep_fsync(sqe, u->folder.fd, 0);
@@ -312,24 +325,25 @@ static void prep(struct uring_disk *u, struct io_uring_sqe *sqe, struct swi_dio 
 	if (dio->op == SWI_DIO_SYNC)
 		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
 	else if (dio->op == SWI_DIO_READ && buf >= 0)
-		io_uring_prep_read_fixed(sqe, fd, p, dio->len - done, dio->off + done, buf);
+		io_uring_prep_read_fixed(sqe, fd, p, len, dio->off + at, buf);
 	else if (dio->op == SWI_DIO_READ)
-		io_uring_prep_read(sqe, fd, p, dio->len - done, dio->off + done);
+		io_uring_prep_read(sqe, fd, p, len, dio->off + at);
 	else if (buf >= 0)
-		io_uring_prep_write_fixed(sqe, fd, p, dio->len - done, dio->off + done, buf);
+		io_uring_prep_write_fixed(sqe, fd, p, len, dio->off + at, buf);
 	else
-		io_uring_prep_write(sqe, fd, p, dio->len - done, dio->off + done);
+		io_uring_prep_write(sqe, fd, p, len, dio->off + at);
 	if (fixed)
 		sqe->flags |= IOSQE_FIXED_FILE;
 }
 
-/* Takes in the result of one call to the kernel. True: the transfer is over and dio->status is set. */
-static bool absorb(struct swi_dio *dio, int res)
+/* Takes in the result of one call to the kernel. True: the part is over, dio->status holds an error if any. */
+static bool absorb(struct part *pt, int res)
 {
-	int done;
+	struct swi_dio *dio = pt->dio;
+	uint32_t done;
 
 	if (res == -EAGAIN || res == -EINTR)
-		return false;
+		return dio->status < 0;
 	if (res < 0) {
 		dio->status = res == -EDQUOT ? -ENOSPC : res;
 		return true;
@@ -338,20 +352,50 @@ static bool absorb(struct swi_dio *dio, int res)
 		const bool again = dio->file->dir_dirty;
 
 		dio->file->dir_dirty = false;
-		dio->status = 0;
 		return !again;
 	}
-	done = (int)swi_align_down((uint64_t)dio->status + (uint32_t)res, SWI_DISK_ALIGN);
-	if ((uint32_t)done >= dio->len) {
-		dio->status = 0;
+	done = (uint32_t)swi_align_down((uint64_t)pt->done + (uint32_t)res, SWI_DISK_ALIGN);
+	if (done >= pt->len)
 		return true;
-	}
-	if (done == dio->status) { /* nothing more comes: the file ends here */
+	if (done == pt->done) { /* nothing more comes: the file ends here */
 		dio->status = -EIO;
 		return true;
 	}
-	dio->status = done;
-	return false;
+	pt->done = done;
+	return dio->status < 0;
+}
+
+/* The next part of the first transfer of the queue: equal ones, and none larger than a request. */
+static void cut(struct uring_disk *u, struct part *pt)
+{
+	struct swi_dio *dio = swi_list_first(&u->queue, struct swi_dio, link);
+	const uint32_t left = dio->len - dio->sent;
+	const uint32_t count = (left + u->part_max - 1) / u->part_max;
+
+	pt->dio = dio;
+	pt->off = dio->sent;
+	pt->len = count > 1 ? (uint32_t)swi_align_up(left / count, SWI_DISK_ALIGN) : left;
+	pt->done = 0;
+	dio->sent += pt->len;
+	dio->parts++;
+	if (dio->sent == dio->len)
+		swi_list_del(&dio->link);
+}
+
+/* The part is over. True: and so is its transfer. */
+static bool part_over(struct uring_disk *u, struct part *pt)
+{
+	struct swi_dio *dio = pt->dio;
+
+	swi_list_push_front(&u->idle, &pt->link);
+	dio->parts--;
+	if (dio->status < 0 && dio->sent < dio->len) {
+		dio->sent = dio->len;
+		swi_list_del(&dio->link);
+	}
+	if (dio->parts)
+		return false;
+	return dio->sent == dio->len;
 }
 
 static int uring_submit(struct swi_disk *d, struct swi_dio *dio)
@@ -364,25 +408,29 @@ static int uring_submit(struct swi_disk *d, struct swi_dio *dio)
 	     dio->len > GIB(1)))
 		return -EINVAL;
 	dio->status = 0;
+	dio->sent = dio->parts = 0;
+	if (dio->op == SWI_DIO_SYNC)
+		dio->len = 1; /* one part */
 	swi_list_push_back(&u->queue, &dio->link);
 	if (!u->use_ring)
 		(void)!write(u->event_fd, &one, sizeof(one));
 	return 0;
 }
 
-static int run_plain(const struct uring_disk *u, struct swi_dio *dio)
+static int run_plain(const struct uring_disk *u, const struct part *pt)
 {
-	const uint32_t done = (uint32_t)dio->status;
-	char *p = (char *)dio->buf + done;
-	const off_t off = (off_t)(dio->off + done);
+	const struct swi_dio *dio = pt->dio;
+	const uint32_t len = pt->len - pt->done;
+	char *p = (char *)dio->buf + pt->off + pt->done;
+	const off_t off = (off_t)(dio->off + pt->off + pt->done);
 	ssize_t n;
 
 	if (dio->op == SWI_DIO_SYNC)
 		n = dio->file->dir_dirty ? fsync(u->folder.fd) : fdatasync(dio->file->fd);
 	else if (dio->op == SWI_DIO_READ)
-		n = pread(dio->file->fd, p, dio->len - done, off);
+		n = pread(dio->file->fd, p, len, off);
 	else
-		n = pwrite(dio->file->fd, p, dio->len - done, off);
+		n = pwrite(dio->file->fd, p, len, off);
 	return n < 0 ? -errno : (int)n;
 }
 
@@ -397,10 +445,11 @@ static int plain_progress(struct uring_disk *u)
 	swi_list_splice(&now, &u->queue); /* what the callbacks add waits for the next turn */
 	while (!swi_list_empty(&now)) {
 		struct swi_dio *dio = swi_list_first(&now, struct swi_dio, link);
+		struct part whole = {.dio = dio, .len = dio->len};
 
-		if (!absorb(dio, run_plain(u, dio)))
-			continue;
 		swi_list_del(&dio->link);
+		while (!absorb(&whole, run_plain(u, &whole)))
+			;
 		n++;
 		dio->cb(dio);
 	}
@@ -411,15 +460,21 @@ static uint32_t fill(struct uring_disk *u)
 {
 	uint32_t n = 0;
 
-	while (!swi_list_empty(&u->queue) && u->inflight < u->depth) {
-		struct swi_dio *dio = swi_list_first(&u->queue, struct swi_dio, link);
+	while ((!swi_list_empty(&u->again) || !swi_list_empty(&u->queue)) && u->inflight < u->depth) {
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+		struct part *pt = swi_list_first(&u->again, struct part, link);
 
 		if (!sqe)
 			break;
-		prep(u, sqe, dio);
-		io_uring_sqe_set_data(sqe, dio);
-		swi_list_del(&dio->link);
+		if (pt) {
+			swi_list_del(&pt->link);
+		} else {
+			pt = swi_list_first(&u->idle, struct part, link);
+			swi_list_del(&pt->link);
+			cut(u, pt);
+		}
+		prep(u, sqe, pt);
+		io_uring_sqe_set_data(sqe, pt);
 		u->inflight++;
 		n++;
 	}
@@ -432,20 +487,26 @@ static int reap(struct uring_disk *u)
 	int n = 0;
 
 	while (!io_uring_peek_cqe(&u->ring, &cqe)) {
-		struct swi_dio *dio = io_uring_cqe_get_data(cqe);
+		struct part *pt = io_uring_cqe_get_data(cqe);
+		struct swi_dio *dio = pt->dio;
 		const int res = cqe->res;
 
 		io_uring_cqe_seen(&u->ring, cqe);
 		u->rang = true;
 		u->inflight--;
-		if (absorb(dio, res)) {
+		if (!absorb(pt, res)) {
+			swi_list_push_back(&u->again, &pt->link);
+		} else if (part_over(u, pt)) {
 			n++;
 			dio->cb(dio);
-		} else {
-			swi_list_push_front(&u->queue, &dio->link);
 		}
 	}
 	return n;
+}
+
+static bool waiting(const struct uring_disk *u)
+{
+	return !swi_list_empty(&u->again) || !swi_list_empty(&u->queue);
 }
 
 static bool deferred_work(const struct uring_disk *u)
@@ -473,7 +534,7 @@ static int uring_progress(struct swi_disk *d)
 		else if (deferred_work(u))
 			(void)io_uring_get_events(&u->ring);
 		n += reap(u);
-	} while (!swi_list_empty(&u->queue) && u->inflight < u->depth);
+	} while (waiting(u) && u->inflight < u->depth);
 	return n;
 }
 
@@ -485,7 +546,7 @@ static int uring_wait(struct swi_disk *d)
 	ring_own(u);
 	if (!u->use_ring)
 		return plain_progress(u);
-	while (!n && (u->inflight || !swi_list_empty(&u->queue))) {
+	while (!n && (u->inflight || waiting(u))) {
 		fill(u);
 		(void)io_uring_submit_and_wait(&u->ring, 1);
 		n = reap(u);
@@ -510,13 +571,14 @@ static void uring_destroy(struct swi_disk *d)
 	if (!d)
 		return;
 	u = uring_of(d);
-	while (u->inflight || !swi_list_empty(&u->queue))
+	while (u->inflight || waiting(u))
 		uring_wait(d);
 	SWI_BUG_ON(!swi_list_empty(&u->files));
 	ring_down(u);
 	if (u->event_fd >= 0)
 		close(u->event_fd);
 	swi_folder_fini(&u->folder);
+	free(u->parts);
 	free(u);
 }
 
@@ -540,6 +602,19 @@ static const struct swi_disk_ops uring_ops = {
 	.destroy = uring_destroy,
 };
 
+static int parts_init(struct uring_disk *u, char *why, size_t why_len)
+{
+	u->part_max = (uint32_t)swi_folder_request_max(&u->folder);
+	u->parts = calloc(u->depth, sizeof(*u->parts));
+	if (!u->parts) {
+		snprintf(why, why_len, "out of memory");
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < u->depth; i++)
+		swi_list_push_back(&u->idle, &u->parts[i].link);
+	return 0;
+}
+
 int swi_disk_uring_create(const struct swi_disk_uring_opts *opts, const struct swi_log *log,
 			  struct swi_disk **out_disk, char *why, size_t why_len)
 {
@@ -555,12 +630,16 @@ int swi_disk_uring_create(const struct swi_disk_uring_opts *opts, const struct s
 	u->depth = (uint32_t)swi_min_u64(opts->depth ? opts->depth : DEPTH_DEFAULT, DEPTH_MAX);
 	swi_list_init(&u->queue);
 	swi_list_init(&u->files);
+	swi_list_init(&u->idle);
+	swi_list_init(&u->again);
 	u->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	rc = swi_folder_init(&u->folder, opts->path, log, why, why_len);
 	if (!rc && u->event_fd < 0) {
 		rc = -errno;
 		snprintf(why, why_len, "cannot make an eventfd: %s", strerror(errno));
 	}
+	if (!rc)
+		rc = parts_init(u, why, why_len);
 	if (rc) {
 		uring_destroy(&u->disk);
 		return rc;
