@@ -6,7 +6,6 @@
 #include <getopt.h>
 #include <poll.h>
 #include <spawn.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 
 #define STAGING	    MIB(16)
 #define TOTAL	    GIB(1)
+#define LAT_OPS	    4000u
 #define SMALL_BLOCK MIB(1) /* fio's block where objects are gathered */
 
 static uint64_t parse_bytes(const char *s)
@@ -48,7 +48,7 @@ static void usage(const char *program, const char *what)
 	       "  -t, --tx-depth=N   objects in flight (16; 4 from 16m on; 4096 below 64k)\n"
 	       "  -r, --runs=N       runs, of which the median counts (5)\n"
 	       "      --dir=FOLDER   where to write (.)\n"
-	       "      --huge         objects in huge pages\n"
+	       "      --small-pages  no huge pages (a node's arena takes them from 64 MiB on)\n"
 	       "      --output=text|csv|json\n",
 	       program, what);
 }
@@ -68,7 +68,7 @@ static void parse_one(struct bench_opts *o, int c, const char *what)
 	else if (c == 'o')
 		o->output = optarg;
 	else if (c == 'H')
-		o->huge = true;
+		o->small_pages = true;
 	else {
 		usage(o->program, what);
 		exit(c == 'h' ? 0 : 2);
@@ -80,7 +80,7 @@ void bench_parse(int argc, char **argv, const char *program, const char *what, s
 	static const struct option longs[] = {
 		{"size", 1, NULL, 's'}, {"iters", 1, NULL, 'n'}, {"tx-depth", 1, NULL, 't'},
 		{"runs", 1, NULL, 'r'}, {"dir", 1, NULL, 'd'},	 {"output", 1, NULL, 'o'},
-		{"huge", 0, NULL, 'H'}, {"help", 0, NULL, 'h'}, {NULL, 0, NULL, 0},
+		{"small-pages", 0, NULL, 'H'}, {"help", 0, NULL, 'h'}, {NULL, 0, NULL, 0},
 	};
 	int c;
 
@@ -119,19 +119,6 @@ static void fill_slot(struct bench *b, char *p)
 	atomic_init(&h->digest, XXH3_64bits(p + sizeof(*h), len));
 }
 
-/* Shared small pages as a node's arena by default; or private huge ones, as where it has huge pages. */
-static char *make_arena(const struct bench_opts *o, uint64_t bytes)
-{
-	const int kind = o->huge ? MAP_PRIVATE : MAP_SHARED | MAP_POPULATE;
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, kind | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	if (o->huge)
-		(void)madvise(p, bytes, MADV_HUGEPAGE);
-	return p;
-}
-
 int bench_open(struct bench *b, const struct bench_opts *o)
 {
 	const struct swi_disk_uring_opts dopts = {.path = o->dir, .depth = 64};
@@ -141,15 +128,19 @@ int bench_open(struct bench *b, const struct bench_opts *o)
 	int rc;
 
 	memset(b, 0, sizeof(*b));
+	b->mem.fd = -1;
 	b->opts = o;
 	swi_log_init(&b->log, o->program);
 	b->slot_bytes = swi_align_up(o->size, SWI_PAGE);
 	bytes = b->slot_bytes * o->depth + STAGING;
-	b->arena = make_arena(o, bytes);
-	if (!b->arena) {
-		fprintf(stderr, "%s: out of memory\n", o->program);
-		return -ENOMEM;
+	/* As the arena of a node: its own huge pages are there for what is not a multiple of them, too. */
+	rc = swi_mem_create("arena", swi_align_up(bytes, MIB(32)), !o->small_pages, &b->mem, why,
+			    sizeof(why));
+	if (rc) {
+		fprintf(stderr, "%s: %s\n", o->program, why);
+		return rc;
 	}
+	b->arena = b->mem.addr;
 	b->staging = b->arena + b->slot_bytes * o->depth;
 	for (uint32_t i = 0; i < o->depth; i++)
 		fill_slot(b, b->arena + i * b->slot_bytes);
@@ -170,8 +161,7 @@ void bench_close(struct bench *b)
 	swi_spill_destroy(b->sp);
 	if (b->disk)
 		b->disk->ops->destroy(b->disk);
-	if (b->arena)
-		munmap(b->arena, b->slot_bytes * b->opts->depth + STAGING);
+	swi_mem_fini(&b->mem);
 	memset(b, 0, sizeof(*b));
 }
 
@@ -194,6 +184,7 @@ static bool slot_next(struct bench_slot *s, char *extent)
 	s->io.id = (struct swarm_oid){{h->oid[0], 0}};
 	s->io.extent = extent;
 	s->io.extent_bytes = b->opts->size;
+	s->began_ns = b->hist ? swi_now(swi_env_real()) : 0;
 	return true;
 }
 
@@ -203,6 +194,8 @@ static void slot_over(struct swi_spill_io *io)
 	struct bench_slot *s = io->owner;
 
 	s->b->over++;
+	if (s->b->hist)
+		perf_hist_add(s->b->hist, swi_now(swi_env_real()) - s->began_ns);
 	if (io->status && !s->b->error)
 		s->b->error = io->status;
 	io->extent = NULL;
@@ -253,11 +246,21 @@ double bench_all(struct bench *b, void (*op)(struct swi_spill *sp, struct swi_sp
 
 extern char **environ;
 
-/* Bytes a second of one job, from the report in @path, which is removed. */
-static double run_fio(char *const *argv, const char *path, const char *side)
+static double fio_figure(const json_t *job, const char *side, bool latency)
+{
+	const json_t *o = json_object_get(job, side);
+
+	if (!latency)
+		return json_number_value(json_object_get(o, "bw_bytes"));
+	o = json_object_get(json_object_get(o, "clat_ns"), "percentile");
+	return json_number_value(json_object_get(o, "50.000000"));
+}
+
+/* Bytes a second of one job, or its median latency, from the report in @path, which is removed. */
+static double run_fio(char *const *argv, const char *path, const char *side, bool latency)
 {
 	json_t *root = NULL, *job;
-	double bw = -1;
+	double v = -1;
 	int status = -1;
 	pid_t pid;
 
@@ -268,22 +271,24 @@ static double run_fio(char *const *argv, const char *path, const char *side)
 	(void)unlink(path);
 	job = json_array_get(json_object_get(root, "jobs"), 0);
 	if (job)
-		bw = json_number_value(json_object_get(json_object_get(job, side), "bw_bytes"));
+		v = fio_figure(job, side, latency);
 	json_decref(root);
-	return bw > 0 ? bw : -1;
+	return v > 0 ? v : -1;
 }
 
 double bench_fio(const struct bench_opts *o, const char *rw, char *out_name, size_t name_len)
 {
 	const bool small = o->size < SWI_LARGE_MIN, random = !strcmp(rw, "randread");
+	/* One at a time, a fixed number of reads says enough. */
+	const uint64_t reads = o->latency && random ? swi_min_u64(o->count, LAT_OPS) : o->count;
 	/* Gathered writes are set against big blocks, single small reads against small blocks. */
 	const uint64_t bs = !small ? o->size : random ? swi_align_up(o->size, SWI_PAGE) : SMALL_BLOCK;
 	const uint64_t total = swi_align_up(o->size * o->count, SMALL_BLOCK);
-	const uint32_t depth = !small ? o->depth : random ? 64 : 16;
-	char file[600], block[64], size[64], iodepth[64], mode[64], out[600];
+	const uint32_t depth = !small || o->latency ? o->depth : random ? 64 : 16;
+	char file[600], block[64], size[64], iodepth[64], mode[64], out[600], number[64];
 	char *const argv[] = {"fio", "--name=swarm", file, mode, block, size, iodepth, "--direct=1",
 			      "--ioengine=io_uring", "--fixedbufs=1", "--registerfiles=1",
-			      "--output-format=json", out, NULL};
+			      "--output-format=json", out, number, NULL};
 
 	snprintf(out_name, name_len, "fio %s bs=%lluk iodepth=%u io_uring direct", rw,
 		 (unsigned long long)(bs >> 10), depth);
@@ -291,9 +296,13 @@ double bench_fio(const struct bench_opts *o, const char *rw, char *out_name, siz
 	snprintf(mode, sizeof(mode), "--rw=%s", rw);
 	snprintf(block, sizeof(block), "--bs=%llu", (unsigned long long)bs);
 	snprintf(size, sizeof(size), "--size=%llu", (unsigned long long)total);
+	snprintf(number, sizeof(number), "--number_ios=%llu", (unsigned long long)reads);
+	if (!o->latency)
+		snprintf(number, sizeof(number), "--invalidate=1"); /* fio's default: all of it */
 	snprintf(iodepth, sizeof(iodepth), "--iodepth=%u", depth);
 	snprintf(out, sizeof(out), "--output=%s/swarm-fio.json", o->dir);
-	return run_fio(argv, out + strlen("--output="), strstr(rw, "read") ? "read" : "write");
+	return run_fio(argv, out + strlen("--output="), strstr(rw, "read") ? "read" : "write",
+		       o->latency);
 }
 
 /* ---- output ---- */
@@ -323,7 +332,7 @@ static void print_json(const struct bench_opts *o, const struct bench_result *re
 	const struct spread cpu = spread_of(res->cpu_seconds_per_gb, o->runs);
 	json_t *root = json_pack(
 		"{s:i, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:f, s:f, s:f, s:f}", "schema", 1, "program",
-		o->program, "op", op, "huge_pages", (int)o->huge, "size_bytes", (json_int_t)o->size, "objects",
+		o->program, "op", op, "huge_pages", (int)!o->small_pages, "size_bytes", (json_int_t)o->size, "objects",
 		(json_int_t)o->count, "depth", (int)o->depth, "runs", (int)o->runs, "bw_bytes_per_s",
 		bw.median, "bw_bytes_per_s.min", bw.min, "bw_bytes_per_s.max", bw.max,
 		"cpu_seconds_per_gb", cpu.median);

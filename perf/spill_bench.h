@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * spill_bench.h - what swarm_spill_bw and swarm_restore_bw share: options, a log on a folder, fio
+ * spill_bench.h - what swarm_spill_bw, swarm_restore_bw and swarm_restore_lat share: options, a log on a folder, fio
  * on the same folder in the same call, medians, output.
  */
 #ifndef SWARM_PERF_SPILL_BENCH_H
 #define SWARM_PERF_SPILL_BENCH_H
 
+#include "perf/common/hist.h"
+#include "store/arena.h"
 #include "store/shm.h"
 #include "store/spill/spill.h"
 
@@ -18,7 +20,8 @@ struct bench_opts {
 	uint32_t depth, runs;
 	const char *dir;
 	const char *output; /* "text", "csv", "json" */
-	bool huge;	    /* the objects lie in huge pages */
+	bool small_pages;
+	bool latency; /* one object at a time; fio's figure is its median latency [ns] */
 };
 
 struct bench_result {
@@ -32,7 +35,9 @@ struct bench {
 	struct swi_log log;
 	struct swi_disk *disk;
 	struct swi_spill *sp;
+	struct swi_mem mem;
 	char *arena, *staging;
+	struct perf_hist *hist; /* of the time of each object; NULL = not kept */
 	uint64_t slot_bytes;
 	uint64_t next, over; /* objects begun and finished */
 	int error;
@@ -41,6 +46,7 @@ struct bench {
 struct bench_slot {
 	struct swi_spill_io io;
 	struct bench *b;
+	uint64_t began_ns;
 };
 
 /* Fills @o; prints help or an error and exits where the command line says so. */
