@@ -119,10 +119,19 @@ static void fill_slot(struct bench *b, char *p)
 	atomic_init(&h->digest, XXH3_64bits(p + sizeof(*h), len));
 }
 
+static double seconds(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+}
+
 int bench_open(struct bench *b, const struct bench_opts *o)
 {
 	const struct swi_disk_uring_opts dopts = {.path = o->dir, .depth = 64};
-	struct swi_spill_opts sopts = {.disk_count = 1, .boot_epoch = 1, .staging_bytes = STAGING};
+	struct swi_spill_opts sopts = {.disk_count = 1, .boot_epoch = 1, .staging_bytes = STAGING,
+				       .keep = o->keep, .segment_bytes = o->segment_bytes};
 	uint64_t bytes;
 	char why[256] = "";
 	int rc;
@@ -149,7 +158,9 @@ int bench_open(struct bench *b, const struct bench_opts *o)
 		(void)b->disk->ops->register_memory(b->disk, b->arena, b->slot_bytes * o->depth);
 		sopts.disks = &b->disk;
 		sopts.staging = b->staging;
+		b->open_seconds = -seconds(CLOCK_MONOTONIC);
 		rc = swi_spill_create(&sopts, swi_env_real(), &b->log, &b->sp, why, sizeof(why));
+		b->open_seconds += seconds(CLOCK_MONOTONIC);
 	}
 	if (rc)
 		fprintf(stderr, "%s: %s\n", o->program, why);
@@ -163,14 +174,6 @@ void bench_close(struct bench *b)
 		b->disk->ops->destroy(b->disk);
 	swi_mem_fini(&b->mem);
 	memset(b, 0, sizeof(*b));
-}
-
-static double seconds(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
 }
 
 static bool slot_next(struct bench_slot *s, char *extent)

@@ -21,6 +21,8 @@ struct bench_opts {
 	const char *dir;
 	const char *output; /* "text", "csv", "json" */
 	bool small_pages;
+	bool keep;	    /* of swarm_recover */
+	uint64_t segment_bytes;
 	bool latency; /* one object at a time; fio's figure is its median latency [ns] */
 };
 
@@ -39,6 +41,7 @@ struct bench {
 	char *arena, *staging;
 	struct perf_hist *hist; /* of the time of each object; NULL = not kept */
 	uint64_t slot_bytes;
+	double open_seconds; /* that the log took to open */
 	uint64_t next, over; /* objects begun and finished */
 	int error;
 };

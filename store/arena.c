@@ -326,6 +326,11 @@ int swi_mem_map(int fd, uint64_t min_bytes, struct swi_mem *out)
 	return 0;
 }
 
+void swi_mem_prefer_huge(void *addr, uint64_t bytes)
+{
+	(void)madvise(addr, bytes, MADV_HUGEPAGE);
+}
+
 void swi_mem_fini(struct swi_mem *m)
 {
 	if (m->addr)

@@ -33,6 +33,8 @@ int swi_mem_create(const char *name, uint64_t bytes, bool huge_pages, struct swi
 		   size_t why_len);
 /* Maps what another process made: its size is sealed and at least @min_bytes, or -EPROTO. Takes @fd over on success. */
 int swi_mem_map(int fd, uint64_t min_bytes, struct swi_mem *out);
+/* A hint for private memory that was not touched yet. */
+void swi_mem_prefer_huge(void *addr, uint64_t bytes);
 void swi_mem_fini(struct swi_mem *m); /* idempotent */
 
 #endif

@@ -2,10 +2,11 @@
 /*
  * node.c - the loop of the node core: it makes the rooms, moves each forward, and adds up. See node.h.
  */
+#include "store/arena.h"
 #include "store/snode_internal.h"
 #include "store/sync.h"
 
-#define STAGING_BYTES MIB(4) /* small objects are gathered here before they are written */
+#define STAGING_BYTES MIB(16) /* taken from the machine as it is used: small objects are gathered here before they are written */
 
 static int check_opts(const struct swi_snode_opts *o, char *why, size_t why_len)
 {
@@ -63,9 +64,10 @@ static int open_spill(struct swi_snode *sn, char *why, size_t why_len)
 
 	if (!o->disk_count)
 		return 0;
-	sn->staging = aligned_alloc(SWI_DISK_ALIGN, STAGING_BYTES);
+	sn->staging = aligned_alloc(MIB(2), STAGING_BYTES);
 	if (!sn->staging)
 		return -ENOMEM;
+	swi_mem_prefer_huge(sn->staging, STAGING_BYTES); /* one segment of a disk's request for many */
 	so.staging = sn->staging;
 	for (uint32_t i = 0; i < o->disk_count; i++) {
 		struct swi_disk *d = o->disks[i];

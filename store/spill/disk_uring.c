@@ -166,6 +166,16 @@ static int ring_start(struct uring_disk *u)
 	return 0;
 }
 
+static void say_how(const struct uring_disk *u)
+{
+	const unsigned int f = u->ring.flags;
+
+	swi_info(u->log, "spill folder %s: io_uring, depth %u, requests of %u KiB%s%s%s%s", u->folder.path,
+		 u->depth, u->part_max >> 10, f & IORING_SETUP_SINGLE_ISSUER ? ", single issuer" : "",
+		 f & IORING_SETUP_DEFER_TASKRUN ? ", deferred task work" : "",
+		 u->fixed_files ? ", fixed files" : "", u->fixed_bufs ? ", fixed buffers" : "");
+}
+
 static void fall_back(struct uring_disk *u, int rc)
 {
 	swi_warn(u->log, "spill folder %s: io_uring is not available (%s), using pread and pwrite",
@@ -648,6 +658,8 @@ int swi_disk_uring_create(const struct swi_disk_uring_opts *opts, const struct s
 	rc = ring_start(u);
 	if (rc)
 		fall_back(u, rc);
+	else
+		say_how(u);
 	*out_disk = &u->disk;
 	return 0;
 }

@@ -23,7 +23,8 @@
 #include "store/spill/spill.h"
 
 #define SPILL_BATCHES_MAX 16u
-#define SPILL_BATCH_MAX	  MIB(1)
+#define SPILL_BATCH_MIN	  KIB(128) /* two of the largest small records */
+#define SPILL_BATCH_MAX	  KIB(512) /* one request of a disk that takes 254 pages */
 #define SPILL_PAGES_MAX	  4096u /* of the read area */
 #define SPILL_FREE_SEGS	  2u	/* a disk keeps this many dead files for the next segments */
 #define SPILL_SEG_MIN	  MIB(1)

@@ -344,11 +344,16 @@ const struct swi_spill_stats *swi_spill_stats(struct swi_spill *sp)
 }
 
 /* ---- life ---- */
-/* Half of the staging memory gathers writes, half takes the reads of small objects. */
+/*
+ * Half of the staging memory gathers writes, half takes the reads of small objects. Many batches in
+ * flight keep a disk busier than few large ones.
+ */
 static void split_staging(struct swi_spill *sp)
 {
 	const uint64_t half = swi_align_down(sp->opts.staging_bytes / 2, SWI_DISK_ALIGN);
-	const uint64_t batch = swi_min_u64(swi_align_down(half / 4, SWI_DISK_ALIGN), SPILL_BATCH_MAX);
+	const uint64_t batch = swi_min_u64(
+		swi_max_u64(swi_align_down(half / SPILL_BATCHES_MAX, SWI_DISK_ALIGN), SPILL_BATCH_MIN),
+		SPILL_BATCH_MAX);
 	const uint64_t count = swi_min_u64(half / batch, SPILL_BATCHES_MAX);
 
 	sp->batch_bytes = (uint32_t)batch;

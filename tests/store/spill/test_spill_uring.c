@@ -5,6 +5,7 @@
  *
  * Refusals are made by real system call filters (seccomp) in a child process.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -14,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +38,12 @@ static int write_and_restore(struct rig *r)
 		if (rig_restore(r, n, 0, len_of(n)))
 			return 2;
 	return 0;
+}
+
+static void count_done(struct swi_spill_io *io)
+{
+	assert_int_equal(io->status, 0);
+	(*(int *)io->owner)--;
 }
 
 static void folder__on_disk_and_tmpfs__works_quietly(void **state SWI_UNUSED)
@@ -131,6 +139,75 @@ static void kernel__refuses__falls_back_with_one_line(void **state SWI_UNUSED)
 		assert_true(WIFEXITED(status));
 		assert_int_equal(WEXITSTATUS(status), 0);
 	}
+}
+
+static bool kernel_is_at_least(int major, int minor)
+{
+	struct utsname u;
+	int a = 0, b = 0;
+
+	assert_int_equal(uname(&u), 0);
+	assert_int_equal(sscanf(u.release, "%d.%d", &a, &b), 2);
+	return a > major || (a == major && b >= minor);
+}
+
+/* Threads of this process whose name begins so. */
+static int threads_named(const char *name)
+{
+	DIR *d = opendir("/proc/self/task");
+	const struct dirent *e;
+	int n = 0;
+
+	assert_non_null(d);
+	while ((e = readdir(d)) != NULL) {
+		char path[320], comm[64] = "";
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", e->d_name);
+		f = fopen(path, "re");
+		if (f && fgets(comm, sizeof(comm), f) && !strncmp(comm, name, strlen(name)))
+			n++;
+		if (f)
+			fclose(f);
+	}
+	closedir(d);
+	return n;
+}
+
+static void ring__has_the_best_flags_and_no_helper_threads(void **state SWI_UNUSED)
+{
+	struct swi_spill_io io[32];
+	int left = 32, seen = 0;
+	struct rig r;
+
+	rig_init_real(&r, 1, ".");
+	rig_close(&r);
+	r.log.level = SWI_LOG_INFO;
+	rig_open_disks(&r);
+	if (strstr(r.lines, "io_uring is not available")) {
+		rig_fini(&r);
+		skip();
+	}
+	assert_non_null(strstr(r.lines, "fixed files, fixed buffers"));
+	if (kernel_is_at_least(6, 1))
+		assert_non_null(strstr(r.lines, "single issuer, deferred task work"));
+	rig_open(&r);
+	for (uint64_t i = 0; i < 32; i++) {
+		io[i] = (struct swi_spill_io){.id = rig_id(i, 0), .extent = rig_extent(i, 0, KIB(900)),
+					      .extent_bytes = swi_extent_bytes(KIB(900)),
+					      .cb = count_done, .owner = &left};
+		swi_spill_write(r.sp, &io[i]);
+	}
+	while (left) {
+		rig_step(&r);
+		seen += threads_named("iou-");
+	}
+	for (uint64_t i = 0; i < 32; i++)
+		free(io[i].extent);
+	for (uint64_t i = 0; i < 32; i++)
+		assert_int_equal(rig_restore(&r, i, 0, KIB(900)), 0);
+	assert_int_equal(seen + threads_named("iou-"), 0);
+	rig_fini(&r);
 }
 
 static void folder__is_locked_against_a_second_log(void **state SWI_UNUSED)
@@ -263,16 +340,49 @@ static void ext4__runs_full__is_typed_and_nothing_is_lost(void **state SWI_UNUSE
 	rmdir(at);
 }
 
+static void ext4__unmounted_under_us__open_segments_live_on(void **state SWI_UNUSED)
+{
+	char img[128], at[128];
+	uint64_t n = 0;
+	struct rig r;
+	int rc = 0;
+
+	if (!mount_small(img, at)) {
+		unlink(img);
+		rmdir(at);
+		print_message("no loop mount here (root, mkfs.ext4 and loop devices are needed)\n");
+		skip();
+	}
+	rig_init_real(&r, 1, at);
+	r.opts.segment_bytes = MIB(4);
+	r.opts.reserve_bytes = MIB(1);
+	rig_open(&r);
+	assert_int_equal(rig_write(&r, n++, 0, KIB(100)), 0);
+	assert_int_equal(umount2(at, MNT_DETACH), 0);
+	/* The folder is held by its descriptor: it goes on where it was, and nothing comes to lie elsewhere. */
+	while (!rc && n < 120)
+		rc = rig_write(&r, n++, 0, KIB(100));
+	assert_int_equal(rc, 0);
+	assert_int_not_equal(access(r.dirs[0], F_OK), 0);
+	for (uint64_t i = 0; i < n; i++)
+		assert_int_equal(rig_restore(&r, i, 0, KIB(100)), 0);
+	rig_fini(&r);
+	unlink(img);
+	rmdir(at);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(folder__on_disk_and_tmpfs__works_quietly),
 		cmocka_unit_test(kernel__refuses__falls_back_with_one_line),
+		cmocka_unit_test(ring__has_the_best_flags_and_no_helper_threads),
 		cmocka_unit_test(folder__is_locked_against_a_second_log),
 		cmocka_unit_test(folder__vanishes__open_segments_live_on),
 		cmocka_unit_test(segment__truncated_under_us__drops_the_records),
 		cmocka_unit_test(log__opened_by_one_thread__runs_in_another),
 		cmocka_unit_test(ext4__runs_full__is_typed_and_nothing_is_lost),
+		cmocka_unit_test(ext4__unmounted_under_us__open_segments_live_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
