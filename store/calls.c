@@ -144,7 +144,6 @@ static void got_list(struct swi_call *call, int status, struct swi_rd *body)
 
 		row.len = swi_rd_u64(body);
 		row.flags = swi_rd_u32(body);
-		row.copies = swi_rd_u32(body);
 		if (l->have < l->max && !body->bad)
 			l->rows[l->have] = row;
 		l->have++;

@@ -51,7 +51,6 @@ struct swi_client {
 	uint32_t requests;	/* asked and not answered */
 	uint32_t items;		/* objects waited for in lists (request.h) */
 	struct swi_list sets;	/* struct swi_client_set (sets.c) */
-	struct swi_list replicate_calls; /* struct swi_client_replicate (replica.c), by its own link */
 	struct swi_list pin_calls; /* struct swi_client_pin (attr.c) */
 	struct swi_account *account; /* NULL: no quota */
 	struct swi_list subs;	/* struct swi_client_sub (notify.c) */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* direct.c - see direct.h. */
+#include "store/cast.h"
 #include "store/direct.h"
 #include "store/fetch_impl.h"
 #include "store/snode_internal.h"
@@ -264,7 +265,7 @@ bool swi_direct_begin(struct swi_fetch *f)
 
 bool swi_direct_holder(struct swi_fetch *f, struct swi_peer *p)
 {
-	if (f->direct_off || f->bytes > SWI_DIRECT_MAX)
+	if (f->direct_off || f->bytes > SWI_DIRECT_MAX || swi_is_large(f->sn, f->len))
 		return false;
 	if (warm_begin(f, p)) {
 		if (f->loc.len == f->len) {

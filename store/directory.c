@@ -289,19 +289,6 @@ static void settle_available(struct swi_snode *sn, struct swi_rec *rec)
 	swi_rec_fire(sn, rec, 0, "", &copies);
 }
 
-static const char orphan_text[] = "object %s: its home, node %u, is lost and nobody inherited its record";
-
-/* Its home died without an heir, and no copy was told to us in its place. */
-static void orphan_fails(struct swi_snode *sn SWI_UNUSED, struct swi_rec *rec)
-{
-	char text[SWI_SMSG_TEXT], id[SWI_OID_TEXT];
-
-	snprintf(text, sizeof(text), orphan_text, swi_oid_text(rec->id, id), rec->home);
-	rec->state = SWI_DIR_FAILED;
-	rec->code = SWARM_EHOMELOST;
-	swi_rec_set_text(rec, text);
-}
-
 static void settle_absent(struct swi_snode *sn, struct swi_rec *rec)
 {
 	if (rec->state == SWI_DIR_AVAILABLE) {
@@ -319,9 +306,6 @@ static void settle_absent(struct swi_snode *sn, struct swi_rec *rec)
 		swi_rec_ask(sn, rec);
 	else if (swi_dir_is_deleted(sn, rec->id))
 		swi_rec_fire(sn, rec, SWARM_EDELETED, "the object was deleted", NULL);
-	else if (rec->state == SWI_DIR_UNKNOWN && !rec->lost && rec->home &&
-		 swi_peer_heirless(sn, rec->home) == SWI_HEIRLESS_OVER)
-		orphan_fails(sn, rec);
 	else if (rec->state == SWI_DIR_UNKNOWN && !rec->asked)
 		lost_hook(sn, rec);
 	if (rec->state == SWI_DIR_FAILED)
@@ -625,10 +609,6 @@ int swi_dir_explain(struct swi_snode *sn, struct swarm_ref ref, char *text, size
 		snprintf(text, len, "object %s: its home, node %u, did not answer in time", id,
 			 home);
 		return -ETIMEDOUT;
-	}
-	if (ref.home && swi_peer_heirless(sn, ref.home) != SWI_HEIRLESS_NO) {
-		snprintf(text, len, orphan_text, id, ref.home);
-		return SWARM_EHOMELOST;
 	}
 	snprintf(text, len, "object %s: nobody has made it; asked node %u, its home", id, home);
 	return -ENOENT;

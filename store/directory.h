@@ -122,7 +122,5 @@ void swi_dir_peer_added(struct swi_snode *sn, uint32_t node);
 void swi_dir_peer_again(struct swi_snode *sn, uint32_t node); /* connected again after a loss */
 void swi_dir_peer_link_lost(struct swi_snode *sn, struct swi_peer *peer);
 void swi_dir_peer_removed(struct swi_snode *sn, uint32_t node);
-/* Who had copies of objects homed on this dead node has told its heir by now. */
-void swi_dir_heirless_settled(struct swi_snode *sn, uint32_t node);
 
 #endif

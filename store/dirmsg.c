@@ -336,7 +336,6 @@ void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
 		swi_spill_forget(sn->spill, id);
 	swi_evict_forget(sn, id);
 	swi_attr_forget(sn, id);
-	swi_replica_forget(sn, id);
 }
 
 void swi_dir_delete_here(struct swi_snode *sn, struct swarm_ref ref)
@@ -477,7 +476,6 @@ void swi_dir_peer_added(struct swi_snode *sn, uint32_t node)
 	atomic_store_explicit(&sn->shm->clustered, 1, memory_order_seq_cst);
 	sn->dir.moved = true;
 	swi_announce_node(sn, node);
-	swi_replica_peer_added(sn);
 }
 
 void swi_dir_peer_again(struct swi_snode *sn, uint32_t node)
@@ -524,15 +522,4 @@ void swi_dir_peer_removed(struct swi_snode *sn, uint32_t node)
 	swi_announce_node(sn, node);
 	if (!sn->peers.count)
 		atomic_store_explicit(&sn->shm->clustered, 0, memory_order_seq_cst);
-	swi_replica_peer_removed(sn, node);
-}
-
-void swi_dir_heirless_settled(struct swi_snode *sn, uint32_t node)
-{
-	struct swi_rec *rec, *tmp;
-
-	HASH_ITER(hh, sn->dir.recs, rec, tmp) {
-		if (rec->home == node)
-			swi_rec_touch(sn, rec);
-	}
 }

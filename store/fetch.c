@@ -2,9 +2,11 @@
 /* fetch.c - the transfer of one object into this arena; see fetch.h. Who waits for it: want.c. */
 #include "transport/base/xxh.h"
 
+#include "store/cast.h"
 #include "store/direct.h"
 #include "store/evict.h"
 #include "store/fetch_impl.h"
+#include "store/pieces.h"
 #include "store/snode_internal.h"
 
 /* About 4 s in all: a silent node is declared dead after 2 s, and only then its copies leave the records. */
@@ -16,6 +18,7 @@
 static void fetch_start(struct swi_fetch *f);
 static void fetch_next_holder(struct swi_fetch *f);
 static void fetch_read(struct swi_fetch *f);
+static void fetch_lease(struct swi_fetch *f, struct swi_peer *p, uint8_t flags);
 
 /* ---- the end ---- */
 
@@ -31,9 +34,11 @@ static void give_lease_back(struct swi_fetch *f)
 static void give_room_back(struct swi_fetch *f)
 {
 	swi_room_cancel(f->sn, &f->room);
-	if (f->have_room)
+	if (f->have_room && f->followed)
+		swi_retire(f->sn, f->offset, f->bytes);
+	else if (f->have_room)
 		swi_arena_free(f->sn, f->offset, f->bytes);
-	f->have_room = false;
+	f->have_room = f->followed = false;
 }
 
 void swi_fetch_free(struct swi_fetch *f)
@@ -46,8 +51,10 @@ void swi_fetch_free(struct swi_fetch *f)
 	swi_digest_cancel(&f->digest);
 	swi_timer_stop(&sn->timers, &f->pause);
 	swi_direct_drop(f);
+	swi_followers_refuse(f);
 	give_lease_back(f);
 	give_room_back(f);
+	free(f->pieces);
 	HASH_DELETE(hh, sn->fetches.by_id, f);
 	free(f);
 }
@@ -108,8 +115,10 @@ static void fetch_again(struct swi_fetch *f)
 {
 	struct swi_snode *sn = f->sn;
 
+	swi_followers_refuse(f);
 	give_lease_back(f);
 	give_room_back(f);
+	f->root_epoch = 0;
 	f->restoring = false;
 	if (++f->attempts >= ATTEMPTS_MAX) {
 		fetch_fail(f, f->last_status ? f->last_status : SWARM_ELOST, f->last_text);
@@ -125,11 +134,32 @@ static void fetch_again(struct swi_fetch *f)
 		      sn->now_ns + swi_min_u64(PAUSE_NS << f->attempts, PAUSE_MAX_NS));
 }
 
+/* Another reader was to give it, and cannot: back to who sent us there, to be given the object itself. */
+static bool back_to_root(struct swi_fetch *f)
+{
+	struct swi_peer *p = swi_peer_by_epoch(f->sn, f->root_epoch);
+
+	f->root_epoch = 0;
+	if (!p || swi_list_empty(&f->wants))
+		return false;
+	fetch_lease(f, p, SWI_LEASE_FROM_YOU);
+	return true;
+}
+
 /* The holder that was asked cannot serve. */
 static void holder_failed(struct swi_fetch *f, int status, const char *why)
 {
 	struct swi_snode *sn = f->sn;
 	char id[SWI_OID_TEXT];
+
+	swi_followers_more(f, status);
+	swi_req_end(sn, &f->rq);
+	if (f->root_epoch) {
+		give_lease_back(f);
+		if (!back_to_root(f))
+			fetch_next_holder(f);
+		return;
+	}
 
 	f->last_status = status;
 	snprintf(f->last_text, sizeof(f->last_text), "object %s on node %u: %.150s",
@@ -209,7 +239,7 @@ static void arrived(struct swi_fetch *f)
 	sn->stats.warm_gets += f->direct == SWI_DIRECT_WARM;
 	sn->stats.cold_gets += f->direct == SWI_DIRECT_COLD;
 	sn->stats.message_gets += f->direct == SWI_DIRECT_NONE;
-	if (f->direct == SWI_DIRECT_NONE && f->lease.lease)
+	if (f->direct == SWI_DIRECT_NONE && f->lease.lease && !f->from_part)
 		swi_direct_learn(sn, f->id, f->holder_epoch, &f->lease);
 	else if (f->direct != SWI_DIRECT_NONE)
 		swi_locator_put(&sn->locators, &f->loc);
@@ -260,22 +290,28 @@ void swi_fetch_verify(struct swi_fetch *f, uint64_t digest, bool check)
 		swi_digest_begin(f->sn, &f->digest, payload, f->len);
 }
 
-static void read_done(struct swi_read *rd, int status)
+void swi_fetch_read_over(struct swi_fetch *f, int status)
 {
-	struct swi_fetch *f = rd->owner;
-	struct swi_snode *sn = f->sn;
-
-	sn->fetches.in_flight--;
 	give_lease_back(f);
+	swi_req_end(f->sn, &f->rq);
 	if (status) {
 		holder_failed(f, status, NULL);
 		return;
 	}
-	if (!header_fits(f)) {
+	if (!f->from_part && !header_fits(f)) {
 		holder_failed(f, SWARM_ECORRUPT, "its header is not what was leased");
 		return;
 	}
-	swi_fetch_verify(f, f->lease.digest, !sn->opts.no_verify);
+	/* What is READ out of another fetch has no header that could be checked: its digest is, always. */
+	swi_fetch_verify(f, f->lease.digest, f->from_part || !f->sn->opts.no_verify);
+}
+
+static void read_done(struct swi_read *rd, int status)
+{
+	struct swi_fetch *f = rd->owner;
+
+	f->sn->fetches.in_flight--;
+	swi_fetch_read_over(f, status);
 }
 
 static void fetch_read(struct swi_fetch *f)
@@ -293,6 +329,10 @@ static void fetch_read(struct swi_fetch *f)
 	region = swi_conn_region_len(p->chosen->conn, f->lease.region);
 	if (f->lease.offset > region || need > region - f->lease.offset) {
 		holder_failed(f, SWARM_EPROTO, "it leased what lies outside of its memory");
+		return;
+	}
+	if (f->from_part || swi_is_large(sn, f->len)) {
+		swi_pieces_begin(f);
 		return;
 	}
 	f->phase = SWI_FETCH_READ;
@@ -316,6 +356,9 @@ static void fetch_parts(struct swi_fetch *f)
 	struct swi_peer *p = swi_peer_by_epoch(f->sn, f->holder_epoch);
 	int rc = p && p->chosen ? 0 : SWARM_EPEERLOST;
 
+	swi_followers_refuse(f); /* parts come in any order, and from a disk */
+	free(f->pieces);
+	f->pieces = NULL;
 	f->phase = SWI_FETCH_READ;
 	if (!rc)
 		rc = swi_parts_begin(f, p);
@@ -350,25 +393,62 @@ void swi_fetch_parts_over(struct swi_fetch *f, int status, const char *text)
 
 /* ---- leases ---- */
 
+static int on_parent(struct swi_fetch *f, struct swi_rd *body)
+{
+	struct swi_smsg_parent m;
+	struct swi_peer *p;
+
+	if (swi_smsg_get_parent(body, &m))
+		return SWARM_EPROTO;
+	swi_req_end(f->sn, &f->rq);
+	f->root_epoch = f->holder_epoch;
+	p = swi_peer_by_epoch(f->sn, m.epoch);
+	if (p && m.epoch != f->holder_epoch) /* connected now, if it was not needed before */
+		fetch_lease(f, p, SWI_LEASE_FROM_YOU);
+	else
+		holder_failed(f, SWARM_EPEERLOST, NULL);
+	return 0;
+}
+
+static int on_more(struct swi_fetch *f, struct swi_rd *body)
+{
+	struct swi_smsg_more m;
+
+	if (swi_smsg_get_more(body, &m) || m.have > f->len)
+		return SWARM_EPROTO;
+	swi_pieces_more(f, m.status, m.have);
+	return 0;
+}
+
 static int on_leased(struct swi_req *rq, int status, uint16_t type, struct swi_rd *body)
 {
 	struct swi_fetch *f = rq->owner;
 	struct swi_snode *sn = f->sn;
 	struct swi_smsg_leased m;
 
+	if (!type && f->phase == SWI_FETCH_READ) { /* in pieces: those in flight end first */
+		swi_pieces_more(f, status, 0);
+		return 0;
+	}
 	if (!type) {
 		holder_failed(f, status, NULL);
 		return 0;
 	}
-	if (type != SWI_S_LEASED || swi_smsg_get_leased(body, &m))
+	if (type == SWI_S_PARENT && f->phase == SWI_FETCH_LEASE && !f->root_epoch)
+		return on_parent(f, body);
+	if (type == SWI_S_MORE && f->phase == SWI_FETCH_READ && f->from_part)
+		return on_more(f, body);
+	if (type != SWI_S_LEASED || f->phase != SWI_FETCH_LEASE || swi_smsg_get_leased(body, &m))
 		return SWARM_EPROTO;
-	swi_req_end(sn, rq);
+	if (m.have == m.len)
+		swi_req_end(sn, rq); /* else MORE comes */
 	if (m.status) {
 		holder_failed(f, m.status, m.text);
 		return 0;
 	}
 	f->lease = m;
 	f->leased = m.lease != 0;
+	f->from_part = m.lease && !m.epoch;
 	if (m.len != f->len) {
 		holder_failed(f, SWARM_ECORRUPT, "its length is not what the home knows");
 		return 0;
@@ -380,9 +460,10 @@ static int on_leased(struct swi_req *rq, int status, uint16_t type, struct swi_r
 	return 0;
 }
 
-static void fetch_lease(struct swi_fetch *f, struct swi_peer *p)
+/* @flags: SWI_LEASE_* */
+static void fetch_lease(struct swi_fetch *f, struct swi_peer *p, uint8_t flags)
 {
-	struct swi_smsg_lease m = {.id = f->id};
+	struct swi_smsg_lease m = {.id = f->id, .flags = flags, .sent_by = f->root_epoch};
 	uint8_t buf[64];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
@@ -408,6 +489,7 @@ static bool usable(struct swi_fetch *f, uint32_t i, bool spilled)
 /* Memory before disk; at random among equals, so that many readers spread over many copies. */
 static void fetch_next_holder(struct swi_fetch *f)
 {
+	swi_followers_refuse(f); /* what they were promised is not what comes now */
 	if (swi_list_empty(&f->wants)) {
 		swi_fetch_free(f);
 		return;
@@ -425,7 +507,7 @@ static void fetch_next_holder(struct swi_fetch *f)
 				continue;
 			f->tried[i] = true;
 			if (spilled || !swi_direct_holder(f, swi_peer_find(f->sn, f->copies.node[i])))
-				fetch_lease(f, swi_peer_find(f->sn, f->copies.node[i]));
+				fetch_lease(f, swi_peer_find(f->sn, f->copies.node[i]), 0);
 			return;
 		}
 	}
@@ -477,6 +559,8 @@ void swi_fetch_room(struct swi_fetch *f)
 		return;
 	}
 	rc = swi_room_ask(f->sn, &f->room);
+	if (rc == -EAGAIN)
+		swi_followers_refuse(f);
 	if (rc != -EAGAIN) {
 		room_given(&f->room, rc);
 		return;
@@ -578,7 +662,7 @@ void swi_fetch_go_on(struct swi_fetch *f)
 		give_room_back(f);
 		fetch_locate(f);
 	} else if (p) {
-		fetch_lease(f, p);
+		fetch_lease(f, p, 0);
 	} else {
 		fetch_next_holder(f);
 	}
@@ -617,6 +701,7 @@ bool swi_fetch_leased(struct swi_snode *sn, struct swarm_oid id, struct swi_peer
 	f->len = lease->len;
 	f->lease = *lease;
 	f->leased = true;
+	f->from_part = false;
 	f->holder = peer->node;
 	f->holder_epoch = peer->epoch;
 	swi_fetch_room(f);
@@ -641,6 +726,7 @@ void swi_fetch_join(struct swi_snode *sn, struct swi_want *w, struct swi_wnode *
 	f->room.cb = room_given;
 	f->room.owner = f;
 	swi_list_init(&f->wants);
+	swi_list_init(&f->followers);
 	HASH_ADD(hh, sn->fetches.by_id, id, sizeof(f->id), f);
 	n->f = f;
 	swi_list_push_back(&f->wants, &w->link);

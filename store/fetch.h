@@ -45,6 +45,12 @@ struct swi_fetch {
 	bool have_room, restoring, no_restore, leased;
 	bool checked; /* the payload matched its digest */
 	uint64_t len, bytes, offset;
+	/* pieces.c, cast.c */
+	struct swi_pieces *pieces;
+	struct swi_list followers; /* struct swi_follower: READ what lands here */
+	bool followed;	     /* they hold the room: it is retired, not freed */
+	bool from_part;	     /* the holder is fetching it itself */
+	uint64_t root_epoch; /* of who sent us to the holder; 0 = nobody */
 	/* direct.c */
 	enum swi_direct direct;
 	bool direct_off; /* one failed: by messages from now on */

@@ -22,6 +22,8 @@ void swi_fetch_free(struct swi_fetch *f);
 int swi_parts_begin(struct swi_fetch *f, struct swi_peer *peer);
 void swi_parts_free(struct swi_fetch *f);
 void swi_fetch_parts_over(struct swi_fetch *f, int status, const char *text);
+/* ---- for pieces.c ---- */
+void swi_fetch_read_over(struct swi_fetch *f, int status); /* no READ of it is in flight any more */
 /* ---- for direct.c ---- */
 void swi_fetch_room(struct swi_fetch *f); /* asks for room for f->len */
 /* The object lies in the fetch's room with a header that fits: the digest, if @check, then it is published. */

@@ -160,10 +160,10 @@ void swi_snode_destroy(struct swi_snode *sn)
 	swi_clients_fini(sn);
 	swi_syncs_fini(sn);
 	swi_draining_fini(sn);
-	swi_replicas_fini(sn);
 	swi_peers_fini(sn);
 	swi_fetches_fini(sn);
 	swi_ranges_fini(sn);
+	swi_casts_fini(sn);
 	swi_evict_fini(sn);
 	swi_dir_fini(sn);
 	swi_holds_fini(sn);
@@ -238,6 +238,8 @@ int swi_snode_peer_msg(struct swi_snode *sn, struct swi_link *l, uint16_t type, 
 	case SWI_S_LEASED:
 		rc = swi_req_answer(sn, l->peer, type, body);
 		return rc == -ENOENT ? swi_serve_unclaimed(l, body) : rc;
+	case SWI_S_PARENT:
+	case SWI_S_MORE:
 	case SWI_S_LOCATED:
 	case SWI_S_MOVED:
 	case SWI_S_XFERRED:

@@ -47,6 +47,7 @@ struct swi_snode_opts {
 	uint64_t epoch;	 /* boot epoch, random, never 0 */
 	uint64_t client_quota, pin_bytes_max; /* swarm_store_opts; 0 = none, half of the arena */
 	uint32_t high_water_permille; /* eviction starts; 0 = 850 */
+	uint64_t piece_bytes; /* larger objects travel in pieces of so much, multiple of 64; 0 = 1 MiB */
 	bool no_verify; /* tests: what is READ is not compared with its digest; the header still is */
 };
 
@@ -116,6 +117,7 @@ struct swi_snode_stats {
 	uint64_t warm_gets, cold_gets, message_gets, get_reads, get_messages;
 	uint64_t direct_misses, cold_misses; /* READ was something else; no slot in the owner's index */
 	uint64_t locators, locators_stale;   /* known; dropped because their node began another life */
+	uint64_t cast_sent_on;		     /* readers of large objects that were sent to another reader */
 	uint64_t syncs, revoked;	     /* asked whether READs have ended; connections closed over it */
 	uint64_t quarantine_bytes, quarantine_peak;
 };

@@ -3,14 +3,12 @@
 #include "store/peer.h"
 #include "store/req.h"
 #include "store/serve.h"
-#include "store/announce.h"
 #include "store/snode_internal.h"
 
 #define QUEUE_MAX     MIB(64)
 #define BACKOFF_FIRST (10 * NS_PER_MS)
 #define BACKOFF_MAX   (500 * NS_PER_MS)
 #define LOST_MAX      (3 * NS_PER_S) /* without a layer above: lost for so long = dead */
-#define HEIR_NS	   (3 * NS_PER_S) /* others may notice a death so much later than we, and then tell what they have */
 
 struct queued {
 	struct swi_list link;
@@ -116,7 +114,6 @@ void swi_peers_fini(struct swi_snode *sn)
 		free(l);
 	}
 	HASH_ITER(hh, sn->peers.gone, g, tmp) {
-		swi_timer_stop(&sn->timers, &g->grace);
 		HASH_DELETE(hh, sn->peers.gone, g);
 		free(g);
 	}
@@ -201,22 +198,6 @@ static uint32_t heir_once(struct swi_snode *sn, uint32_t node)
 	return heir;
 }
 
-enum swi_heirless swi_peer_heirless(struct swi_snode *sn, uint32_t node)
-{
-	struct swi_gone *g, *tmp;
-	enum swi_heirless is = SWI_HEIRLESS_NO;
-
-	if (!sn->peers.gone || node == sn->node || swi_peer_find(sn, node))
-		return is;
-	HASH_ITER(hh, sn->peers.gone, g, tmp) { /* the latest life counts */
-		if (g->node == node)
-			is = !g->elected ? SWI_HEIRLESS_NO
-			     : g->settled ? SWI_HEIRLESS_OVER
-					  : SWI_HEIRLESS_NOW;
-	}
-	return is;
-}
-
 uint32_t swi_peer_heir_of(struct swi_snode *sn, uint32_t node)
 {
 	for (int i = 0; i < 64 && node; i++) {
@@ -244,6 +225,7 @@ static int link_dial(struct swi_peer *p)
 	l->peer = p;
 	swi_list_init(&l->leases);
 	swi_list_init(&l->serves);
+	swi_list_init(&l->followers);
 	swi_list_init(&l->link);
 	swi_list_init(&l->standing);
 	rc = swi_tp_connect(sn->tp, p->address, l, &l->conn);
@@ -380,38 +362,8 @@ int swi_peers_step(struct swi_snode *sn)
 
 /* ---- knowing ---- */
 
-static void grace_over(struct swi_timer *t)
-{
-	struct swi_gone *g = swi_container_of(t, struct swi_gone, grace);
-
-	g->settled = true;
-	swi_dir_heirless_settled(g->sn, g->node);
-}
-
-/*
- * No layer above names an heir: the same one for all who see the same nodes. It answers for the objects of which
- * others have copies; what was known to the dead node alone is lost with it.
- */
-static uint32_t elect_heir(const struct swi_peer *dead)
-{
-	const struct swarm_oid id = {{dead->node, dead->epoch}};
-	uint64_t best = swi_rendezvous(id, dead->sn->node);
-	uint32_t heir = dead->sn->node;
-
-	swi_list_for_each(it, &dead->sn->peers.list) {
-		const struct swi_peer *p = swi_list_entry(it, struct swi_peer, link);
-		const uint64_t w = p->node ? swi_rendezvous(id, p->node) : 0;
-
-		if (p == dead || !p->node || w <= best)
-			continue;
-		best = w;
-		heir = p->node;
-	}
-	return heir;
-}
-
 /* The end of @p: every module lets go of it, then it is freed. */
-static void peer_bury(struct swi_peer *p, uint32_t heir, bool elected, int status)
+static void peer_bury(struct swi_peer *p, uint32_t heir, int status)
 {
 	struct swi_snode *sn = p->sn;
 	const uint32_t node = p->node;
@@ -426,14 +378,8 @@ static void peer_bury(struct swi_peer *p, uint32_t heir, bool elected, int statu
 			g->epoch = p->epoch;
 			HASH_ADD(hh, sn->peers.gone, epoch, sizeof(g->epoch), g);
 		}
-		g->sn = sn;
 		g->node = node;
 		g->heir = heir;
-		g->elected = elected;
-		g->settled = false;
-		g->grace.cb = grace_over;
-		swi_timer_set(&sn->timers, &g->grace,
-			      elected ? swi_sat_add(sn->now_ns, HEIR_NS) : UINT64_MAX);
 	}
 	swi_list_for_each(it, &p->links)
 		swi_conn_close(swi_list_entry(it, struct swi_link, link)->conn, status);
@@ -455,7 +401,7 @@ void swi_peer_remove(struct swi_snode *sn, uint32_t node, bool killed, uint32_t 
 	if (!p)
 		return;
 	swi_info(sn->log, "node %u %s; heir: node %u", node, killed ? "is dead" : "left", heir);
-	peer_bury(p, heir, false, SWARM_ENODELOST);
+	peer_bury(p, heir, SWARM_ENODELOST);
 }
 
 /* Nobody above decides: a connection that ended for good, or a new life under the same number. */
@@ -465,7 +411,7 @@ static void peer_lost(struct swi_peer *p, int status)
 
 	if (sn->hooks.peer_down)
 		sn->hooks.peer_down(sn->hooks.ctx, p, status);
-	peer_bury(p, elect_heir(p), true, status);
+	peer_bury(p, 0, status);
 }
 
 struct swi_peer *swi_peer_add(struct swi_snode *sn, uint32_t node, uint64_t epoch,
@@ -476,7 +422,7 @@ struct swi_peer *swi_peer_add(struct swi_snode *sn, uint32_t node, uint64_t epoc
 	if (epoch == sn->epoch || (node && node == sn->node))
 		return NULL;
 	if (old && old != p && old->epoch && epoch && old->epoch != epoch)
-		peer_bury(old, 0, false, SWARM_ENODELOST);
+		peer_bury(old, 0, SWARM_ENODELOST);
 	else if (old && !p)
 		p = old;
 	if (!p)
@@ -632,6 +578,7 @@ static void tp_up(void *ctx, struct swi_conn *conn, bool inbound)
 		l->inbound = true;
 		swi_list_init(&l->leases);
 		swi_list_init(&l->serves);
+		swi_list_init(&l->followers);
 		swi_list_init(&l->link);
 		swi_list_init(&l->standing);
 		swi_list_push_back(&sn->peers.orphans, &l->link);

@@ -23,6 +23,7 @@ struct swi_link { /* one connection, ours or theirs */
 	struct swi_peer *peer;	/* NULL: removed; the connection is closing */
 	struct swi_list leases; /* given over this connection (serve.c) */
 	struct swi_list serves; /* asked for, not yet given (serve.c) */
+	struct swi_list followers; /* served out of a fetch (cast.c) */
 	bool up, inbound;
 	/* lease.c: the owner's side */
 	struct swi_list standing; /* quarantine.standing while it has a standing lease of ours */
@@ -71,16 +72,8 @@ struct swi_dial {
 struct swi_gone { /* a life of a node that is over */
 	uint64_t epoch;
 	uint32_t node, heir;
-	bool elected; /* nobody named the heir: those who are left chose it by themselves */
-	bool settled; /* elected, and holders had time to tell the heir */
-	struct swi_snode *sn;
-	struct swi_timer grace;
 	UT_hash_handle hh;
 };
-
-/* Did this node die without an heir that it had told its records to? */
-enum swi_heirless { SWI_HEIRLESS_NO, SWI_HEIRLESS_NOW, SWI_HEIRLESS_OVER /* what is left of its objects is known by now */ };
-enum swi_heirless swi_peer_heirless(struct swi_snode *sn, uint32_t node);
 
 struct swi_peers {
 	struct swi_list list;  /* struct swi_peer */

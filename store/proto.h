@@ -19,7 +19,7 @@ enum swi_lmsg {
 	SWI_L_HELD_DONE = 0x06,	 /* {u64 offset}: ends one hold that a GET answer gave (no answer) */
 	SWI_L_WAIT = 0x07,	 /* {u32 n, u32 min, u64 timeout_ns, n x ref} -> {u32 ready, n x u8}; status -ETIMEDOUT also carries them after the text */
 	SWI_L_DELETE = 0x08,	 /* {ref} (no answer) */
-	SWI_L_LIST = 0x09,	 /* {u64 cursor, u32 max} -> {u64 next_cursor (0 = end), u64 total, u32 n, n x {ref, u64 len, u32 flags, u32 copies}} */
+	SWI_L_LIST = 0x09,	 /* {u64 cursor, u32 max} -> {u64 next_cursor (0 = end), u64 total, u32 n, n x {ref, u64 len, u32 flags}} */
 	SWI_L_STATUS = 0x0a,	 /* {str what, u64 offset} -> {u64 total, bytes}: JSON text, a piece at a time; offset 0 makes a new one */
 	SWI_L_PEER = 0x0b,	 /* {str address, u64 timeout_ns} -> {u32 node} */
 	SWI_L_EXPLAIN = 0x0c,	 /* {ref} -> {str text}; status = what a get would return now */
@@ -40,7 +40,6 @@ enum swi_lmsg {
 	SWI_L_PIN = 0x28,	 /* {ref, u8 policy, u64 timeout_ns} -> {} */
 	SWI_L_EXPIRE = 0x29,	 /* {ref, u64 ttl_ns} -> {} */
 	SWI_L_GET_RANGE = 0x13, /* {ref, u64 from, u64 len, u64 timeout_ns} -> {u64 offset, u32 gen20, u64 distance}: the part begins so far behind the extent's offset; held as by GET */
-	SWI_L_REPLICATE = 0x2a,	 /* {ref, u32 copies, u64 timeout_ns} -> {u32 copies} */
 	SWI_L_UPPER = 0x40,	 /* first of the layer above */
 };
 

@@ -3,7 +3,7 @@
  * request.c - what each message of a client asks for (proto.h): the switch, and the short ones. See request.h.
  *
  * Elsewhere: room (grant.c), many objects at once (many.c), wait sets (sets.c), subscriptions (notify.c),
- * pins and ends in time (attr.c), copies (replica.c). Owner thread of the node.
+ * pins and ends in time (attr.c). Owner thread of the node.
  */
 #include <swarm/store.h>
 
@@ -205,9 +205,8 @@ static void explain_reply(struct client_wait *cw, int status, const char *text,
 	if (status < 0) {
 		swi_client_reply_error(cw->cl, cw->req, status, text);
 	} else {
-		int n = snprintf(line, sizeof(line), "%llu bytes; %u %s:",
-				 (unsigned long long)copies->len, copies->count,
-				 copies->count == 1 ? "copy" : "copies");
+		int n = snprintf(line, sizeof(line), "%llu bytes; copies:",
+				 (unsigned long long)copies->len);
 
 		for (uint32_t i = 0; i < copies->count && i < SWI_COPIES_MAX; i++)
 			n += snprintf(line + n, sizeof(line) - (size_t)n, " node %u%s%s",
@@ -306,7 +305,7 @@ static int do_explain(struct swi_client *cl, const struct swi_msg *msg)
 /* ---- LIST ---- */
 
 #define LIST_MAX 2048u /* rows of one answer */
-#define ROW_BYTES (20u + 8u + 4u + 4u)
+#define ROW_BYTES (20u + 8u + 4u)
 
 struct list_walk {
 	struct swi_snode *sn;
@@ -315,16 +314,6 @@ struct list_walk {
 	uint64_t skip, only_spilled; /* objects on disk alone: to pass over, and in all */
 };
 
-/* Ours, and those that its home (when that is us) or our replicas know of. */
-static uint32_t copies_known(struct swi_snode *sn, struct swarm_oid id)
-{
-	const struct swi_rec *rec = swi_dir_find(sn, id);
-	const uint32_t placed = swi_replica_copies(sn, id);
-	const uint32_t told = rec && !rec->proxy ? rec->count + 1 : 1;
-
-	return placed > told ? placed : told;
-}
-
 static void list_row(struct list_walk *lw, const struct swi_object_head *h, uint32_t flags)
 {
 	const struct swarm_ref ref = {.id = {.w = {h->oid[0], h->oid[1]}}, .home = h->home};
@@ -332,7 +321,6 @@ static void list_row(struct list_walk *lw, const struct swi_object_head *h, uint
 	swi_wr_ref(lw->w, ref);
 	swi_wr_u64(lw->w, h->len);
 	swi_wr_u32(lw->w, flags);
-	swi_wr_u32(lw->w, copies_known(lw->sn, ref.id));
 	lw->n++;
 }
 
@@ -628,8 +616,6 @@ int swi_client_request(struct swi_client *cl, const struct swi_msg *msg)
 		return do_peer(cl, msg);
 	case SWI_L_EXPLAIN:
 		return do_explain(cl, msg);
-	case SWI_L_REPLICATE:
-		return swi_client_replicate(cl, msg);
 	case SWI_L_PIN:
 	case SWI_L_EXPIRE:
 		return swi_client_attr(cl, msg);
@@ -669,7 +655,6 @@ void swi_client_requests_drop(struct swi_client *cl)
 	swi_client_manys_drop(cl);
 	swi_client_sets_drop(cl);
 	swi_client_attrs_drop(cl);
-	swi_client_replicates_drop(cl);
 	swi_client_subs_drop(cl);
 	while (!swi_list_empty(&cl->waits))
 		wait_free(swi_list_first(&cl->waits, struct client_wait, link));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* serve.c - see serve.h. */
+#include "store/cast.h"
 #include "store/snode_internal.h"
 
 #define RESTORE_NS (60 * NS_PER_S) /* a spilled object is restored for a reader within this, or refused */
@@ -26,7 +27,7 @@ static void answer(struct swi_link *l, const struct swi_smsg_leased *m)
 		(void)swi_peer_send(l->sn, l->peer, SWI_S_LEASED, buf, w.len);
 }
 
-static void refuse(struct swi_link *l, uint64_t req, int status, const char *text)
+void swi_serve_refuse(struct swi_link *l, uint64_t req, int status, const char *text)
 {
 	struct swi_smsg_leased m = {.req = req, .status = status};
 
@@ -49,6 +50,14 @@ static uint64_t lease_new(struct swi_link *l, uint64_t offset)
 	return le->num;
 }
 
+void swi_serve_lease(struct swi_link *l, uint64_t offset, struct swi_smsg_leased *m)
+{
+	m->lease = lease_new(l, offset);
+	l->sn->stats.served_reads++;
+	l->sn->stats.served_bytes += m->len;
+	answer(l, m);
+}
+
 static void give(struct swi_link *l, uint64_t req, uint64_t offset)
 {
 	struct swi_snode *sn = l->sn;
@@ -57,17 +66,14 @@ static void give(struct swi_link *l, uint64_t req, uint64_t offset)
 
 	if (!h) {
 		swi_hold_drop(sn, offset);
-		refuse(l, req, SWARM_ECORRUPT, "the header of the object is damaged");
+		swi_serve_refuse(l, req, SWARM_ECORRUPT, "the header of the object is damaged");
 		return;
 	}
-	m.lease = lease_new(l, offset);
 	m.gen = h->gen;
 	m.epoch = h->epoch;
-	m.len = h->len;
+	m.len = m.have = h->len;
 	m.digest = atomic_load_explicit(&h->digest, memory_order_relaxed);
-	sn->stats.served_reads++;
-	sn->stats.served_bytes += m.len;
-	answer(l, &m);
+	swi_serve_lease(l, offset, &m);
 }
 
 /* Lease 0: it is on disk and is to be asked for part by part (RANGE). */
@@ -77,12 +83,12 @@ static void give_in_parts(struct swi_link *l, uint64_t req, struct swarm_oid id)
 	struct swi_object_head head;
 
 	if (!swi_spill_find(l->sn->spill, id, &head)) {
-		refuse(l, req, -ENOENT, "the object is not here any more");
+		swi_serve_refuse(l, req, -ENOENT, "the object is not here any more");
 		return;
 	}
 	m.gen = head.gen;
 	m.epoch = head.epoch;
-	m.len = head.len;
+	m.len = m.have = head.len;
 	m.digest = atomic_load_explicit(&head.digest, memory_order_relaxed);
 	answer(l, &m);
 }
@@ -149,7 +155,7 @@ static void restored(struct swi_want *w, int status, const char *text, uint64_t 
 	struct serve *s = swi_container_of(w, struct serve, want);
 
 	if (status) {
-		refuse(s->l, s->req, status, text);
+		swi_serve_refuse(s->l, s->req, status, text);
 		serve_free(s);
 		return;
 	}
@@ -160,37 +166,53 @@ bool swi_serve_memory(struct swi_link *l, uint64_t req, struct swarm_oid id)
 {
 	struct swi_local lo;
 
-	if (!swi_local_find(l->sn, id, &lo))
+	/* Who wants a large one asks for a lease when it has room: it may be sent on to another reader. */
+	if (!swi_local_find(l->sn, id, &lo) || swi_is_large(l->sn, lo.len))
 		return false;
 	swi_hold_add(l->sn, lo.offset);
 	lease_held(l, req, lo.offset, NULL);
 	return true;
 }
 
+static void serve_spilled(struct swi_link *l, const struct swi_smsg_lease *m)
+{
+	struct serve *s = serve_new(l, m->req, m->id);
+
+	s->want.ref = (struct swarm_ref){.id = m->id, .home = l->sn->node};
+	s->want.deadline_ns = l->sn->now_ns + RESTORE_NS;
+	s->want.cb = restored;
+	swi_want_for_peer(l->sn, &s->want);
+}
+
 int swi_serve_on_lease(struct swi_link *l, struct swi_rd *body)
 {
 	struct swi_snode *sn = l->sn;
 	struct swi_smsg_lease m;
-	struct serve *s;
+	struct swi_local lo;
+	bool in_memory;
 	uint64_t len;
 
 	if (swi_smsg_get_lease(body, &m))
 		return SWARM_EPROTO;
-	if (swi_serve_memory(l, m.req, m.id))
-		return 0;
-	if (!swi_spilled_here(sn, m.id, &len)) {
-		refuse(l, m.req, -ENOENT, "the object is not here any more");
+	in_memory = swi_local_find(sn, m.id, &lo);
+	if (!in_memory && !swi_spilled_here(sn, m.id, &len)) {
+		if (!swi_follow(l, &m))
+			swi_serve_refuse(l, m.req, -ENOENT, "the object is not here any more");
 		return 0;
 	}
-	if (swi_rooms_in_parts(sn, swi_extent_bytes(len))) {
+	if (!in_memory && swi_rooms_in_parts(sn, swi_extent_bytes(len))) {
 		give_in_parts(l, m.req, m.id);
 		return 0;
 	}
-	s = serve_new(l, m.req, m.id);
-	s->want.ref = (struct swarm_ref){.id = m.id, .home = sn->node};
-	s->want.deadline_ns = sn->now_ns + RESTORE_NS;
-	s->want.cb = restored;
-	swi_want_for_peer(sn, &s->want);
+	if (!(m.flags & SWI_LEASE_FROM_YOU) && swi_is_large(sn, in_memory ? lo.len : len) &&
+	    swi_cast_send_on(l, m.req, m.id))
+		return 0;
+	if (in_memory) {
+		swi_hold_add(sn, lo.offset);
+		lease_held(l, m.req, lo.offset, NULL);
+	} else {
+		serve_spilled(l, &m);
+	}
 	return 0;
 }
 
@@ -206,7 +228,7 @@ static void part_here(struct swi_range_ask *a, int status, const char *text, uin
 				    .digest = at - hold};
 
 	if (status) {
-		refuse(s->l, s->req, status, text);
+		swi_serve_refuse(s->l, s->req, status, text);
 	} else {
 		m.lease = lease_new(s->l, hold);
 		s->l->sn->stats.served_reads++;
@@ -274,6 +296,7 @@ int swi_serve_on_ends(struct swi_link *l, struct swi_rd *body)
 
 void swi_serve_link_down(struct swi_link *l)
 {
+	swi_followers_link_down(l);
 	while (!swi_list_empty(&l->serves))
 		serve_free(swi_list_first(&l->serves, struct serve, link));
 	while (!swi_list_empty(&l->leases))

@@ -33,6 +33,9 @@ int swi_serve_on_ends(struct swi_link *l, struct swi_rd *body);
 int swi_serve_unclaimed(struct swi_link *l, struct swi_rd *body);
 /* A LOCATE that would like a lease: true when the object lies in memory and a LEASED will answer. */
 bool swi_serve_memory(struct swi_link *l, uint64_t req, struct swarm_oid id);
+/* For who serves out of a fetch (cast.c): a hold on @offset becomes a lease, and @m, with its number, is sent; or not. */
+void swi_serve_lease(struct swi_link *l, uint64_t offset, struct swi_smsg_leased *m);
+void swi_serve_refuse(struct swi_link *l, uint64_t req, int status, const char *text);
 /* The connection is gone for good. */
 void swi_serve_link_down(struct swi_link *l);
 

@@ -104,6 +104,8 @@ void swi_smsg_put_lease(struct swi_wr *w, const struct swi_smsg_lease *m)
 {
 	swi_wr_u64(w, m->req);
 	swi_wr_oid(w, m->id);
+	swi_wr_u8(w, m->flags);
+	swi_wr_u64(w, m->sent_by);
 }
 
 int swi_smsg_get_lease(struct swi_rd *r, struct swi_smsg_lease *out)
@@ -112,7 +114,9 @@ int swi_smsg_get_lease(struct swi_rd *r, struct swi_smsg_lease *out)
 
 	m.req = swi_rd_u64(r);
 	m.id = swi_rd_oid(r);
-	if (rd_end(r) || swi_oid_is_zero(m.id))
+	m.flags = swi_rd_u8(r);
+	m.sent_by = swi_rd_u64(r);
+	if (rd_end(r) || swi_oid_is_zero(m.id) || m.flags & ~SWI_LEASE_FROM_YOU)
 		return SWARM_EPROTO;
 	*out = m;
 	return 0;
@@ -151,6 +155,7 @@ void swi_smsg_put_leased(struct swi_wr *w, const struct swi_smsg_leased *m)
 	swi_wr_u64(w, m->epoch);
 	swi_wr_u64(w, m->len);
 	swi_wr_u64(w, m->digest);
+	swi_wr_u64(w, m->have);
 	swi_wr_str(w, m->text);
 }
 
@@ -167,8 +172,49 @@ int swi_smsg_get_leased(struct swi_rd *r, struct swi_smsg_leased *out)
 	m.epoch = swi_rd_u64(r);
 	m.len = swi_rd_u64(r);
 	m.digest = swi_rd_u64(r);
+	m.have = swi_rd_u64(r);
 	swi_rd_str(r, m.text, sizeof(m.text));
-	if (rd_end(r) || m.region >= SWI_REGIONS_MAX || m.offset % SWI_GRANULE)
+	if (rd_end(r) || m.region >= SWI_REGIONS_MAX || m.offset % SWI_GRANULE || m.have > m.len)
+		return SWARM_EPROTO;
+	*out = m;
+	return 0;
+}
+
+void swi_smsg_put_parent(struct swi_wr *w, const struct swi_smsg_parent *m)
+{
+	swi_wr_u64(w, m->req);
+	swi_wr_u32(w, m->node);
+	swi_wr_u64(w, m->epoch);
+}
+
+int swi_smsg_get_parent(struct swi_rd *r, struct swi_smsg_parent *out)
+{
+	struct swi_smsg_parent m = {0};
+
+	m.req = swi_rd_u64(r);
+	m.node = swi_rd_u32(r);
+	m.epoch = swi_rd_u64(r);
+	if (rd_end(r) || !m.epoch)
+		return SWARM_EPROTO;
+	*out = m;
+	return 0;
+}
+
+void swi_smsg_put_more(struct swi_wr *w, const struct swi_smsg_more *m)
+{
+	swi_wr_u64(w, m->req);
+	swi_wr_u32(w, (uint32_t)m->status);
+	swi_wr_u64(w, m->have);
+}
+
+int swi_smsg_get_more(struct swi_rd *r, struct swi_smsg_more *out)
+{
+	struct swi_smsg_more m = {0};
+
+	m.req = swi_rd_u64(r);
+	m.status = get_status(r);
+	m.have = swi_rd_u64(r);
+	if (rd_end(r))
 		return SWARM_EPROTO;
 	*out = m;
 	return 0;

@@ -30,6 +30,8 @@ enum swi_smsg {
 	SWI_S_SYNC = 0x10f,   /* u64 round: answer when every such READ posted before has ended */
 	SWI_S_SYNCED = 0x110, /* u64 round */
 	SWI_S_RANGE = 0x111, /* to a holder: keep this part of it until I have READ it -> LEASED */
+	SWI_S_PARENT = 0x112, /* instead of LEASED: take it from that node, which is getting it (cast.h) */
+	SWI_S_MORE = 0x113,   /* after a LEASED of a part: so much is there now */
 };
 
 #define SWI_SMSG_TEXT	  256u /* longest explanation that travels, NUL included */
@@ -56,9 +58,13 @@ struct swi_smsg_located {
 	uint64_t digest;
 	char text[SWI_SMSG_TEXT];
 };
+#define SWI_LEASE_FROM_YOU 0x01u /* not from another reader: that was tried */
+
 struct swi_smsg_lease {
 	uint64_t req;
 	struct swarm_oid id;
+	uint8_t flags; /* SWI_LEASE_* */
+	uint64_t sent_by; /* epoch of who sent the reader on to here by PARENT; 0 = nobody */
 };
 struct swi_smsg_range {
 	uint64_t req;
@@ -75,7 +81,18 @@ struct swi_smsg_leased {
 	uint32_t gen;
 	uint64_t epoch; /* in the header */
 	uint64_t len, digest;
+	uint64_t have; /* payload bytes that are there, from the first on; < len: MORE follows */
 	char text[SWI_SMSG_TEXT];
+};
+struct swi_smsg_parent {
+	uint64_t req;
+	uint32_t node;
+	uint64_t epoch; /* its boot epoch */
+};
+struct swi_smsg_more {
+	uint64_t req;
+	int32_t status; /* < 0: no more will come from here */
+	uint64_t have;
 };
 
 #define SWI_COPY_DEL	 0x01u /* else: it has one */
@@ -113,6 +130,8 @@ void swi_smsg_put_located(struct swi_wr *w, const struct swi_smsg_located *m);
 void swi_smsg_put_lease(struct swi_wr *w, const struct swi_smsg_lease *m);
 void swi_smsg_put_range(struct swi_wr *w, const struct swi_smsg_range *m);
 void swi_smsg_put_leased(struct swi_wr *w, const struct swi_smsg_leased *m);
+void swi_smsg_put_parent(struct swi_wr *w, const struct swi_smsg_parent *m);
+void swi_smsg_put_more(struct swi_wr *w, const struct swi_smsg_more *m);
 void swi_smsg_put_copy(struct swi_wr *w, const struct swi_smsg_copy *m); /* one row */
 void swi_smsg_put_move(struct swi_wr *w, const struct swi_smsg_move *m);
 void swi_smsg_put_done(struct swi_wr *w, const struct swi_smsg_done *m);
@@ -124,6 +143,8 @@ int swi_smsg_get_located(struct swi_rd *r, struct swi_smsg_located *out);
 int swi_smsg_get_lease(struct swi_rd *r, struct swi_smsg_lease *out);
 int swi_smsg_get_range(struct swi_rd *r, struct swi_smsg_range *out);
 int swi_smsg_get_leased(struct swi_rd *r, struct swi_smsg_leased *out);
+int swi_smsg_get_parent(struct swi_rd *r, struct swi_smsg_parent *out);
+int swi_smsg_get_more(struct swi_rd *r, struct swi_smsg_more *out);
 int swi_smsg_get_move(struct swi_rd *r, struct swi_smsg_move *out);
 int swi_smsg_get_done(struct swi_rd *r, struct swi_smsg_done *out);
 int swi_smsg_get_ref(struct swi_rd *r, struct swarm_ref *out); /* DELETE, DROP */

@@ -9,6 +9,7 @@
 
 #include "store/announce.h"
 #include "store/attr.h"
+#include "store/cast.h"
 #include "store/clients.h"
 #include "store/digest.h"
 #include "store/directory.h"
@@ -26,7 +27,6 @@
 #include "store/peer.h"
 #include "store/quota.h"
 #include "store/range.h"
-#include "store/replica.h"
 #include "store/req.h"
 #include "store/room.h"
 #include "store/serve.h"
@@ -49,9 +49,9 @@ struct swi_snode {
 	struct swi_notify notify;
 	struct swi_attrs attrs;
 	struct swi_quotas quotas;
-	struct swi_replicas replicas;
 	struct swi_holds holds;
 	struct swi_fetches fetches;
+	struct swi_casts casts;
 	struct swi_tp *tp;	 /* NULL: no network */
 	struct swi_spill *spill; /* NULL: no disk */
 	void *staging;		 /* of the spill log */

@@ -128,6 +128,7 @@ static void counters(struct swi_snode *sn, json_t *o)
 	set(o, "cold_misses", s.cold_misses);
 	set(o, "locators", s.locators);
 	set(o, "locators_stale", s.locators_stale);
+	set(o, "cast_sent_on", s.cast_sent_on);
 	set(o, "syncs", s.syncs);
 	set(o, "revoked", s.revoked);
 	set(o, "quarantine_bytes", s.quarantine_bytes);
@@ -153,8 +154,6 @@ static void counters(struct swi_snode *sn, json_t *o)
 	set(o, "served_bytes", s.served_bytes);
 	set(o, "digest_errors", s.digest_errors);
 	set(o, "leases", HASH_COUNT(sn->leases.by_num));
-	set(o, "replicas", sn->replicas.placed);
-	set(o, "replicas_placed", sn->replicas.placed_ever);
 	set(o, "pinned_soft", sn->attrs.soft);
 	set(o, "pinned_hard", sn->attrs.hard);
 	set(o, "pinned_hard_bytes", sn->attrs.hard_bytes);

@@ -76,7 +76,7 @@ struct swarm_object_info {
 	struct swarm_ref ref;
 	uint64_t len;	   /* bytes */
 	uint32_t flags;	   /* SWARM_OBJECT_* */
-	uint32_t copies;   /* that this node knows of, on other nodes too; at least 1 */
+	uint32_t reserved;
 };
 #define SWARM_OBJECT_IN_MEMORY 0x1u
 #define SWARM_OBJECT_SPILLED   0x2u
@@ -289,39 +289,6 @@ SWARM_API SWARM_MUST_CHECK int swarm_store_pin(struct swarm_store *store, struct
  */
 SWARM_API SWARM_MUST_CHECK int swarm_store_expire(struct swarm_store *store, struct swarm_ref ref,
 						  uint64_t ttl_ns);
-/**
- * swarm_store_replicate - keep an object in several copies, each on a node of its own.
- *
- * What:     this node's copy is one of them (the object is brought here when it is not), the others are placed on peers.
- *           None is dropped for room; one that is lost with its node is placed anew while this node lives. Returns when
- *           all @copies exist. The last call counts; fewer than before takes none away. explain, list and status count them.
- * Units:    @copies in all, 1 to 16; @timeout_ns [ns].
- * Threads:  any. Cost: each copy is one READ of the object by its node.
- * Return:   0, SWARM_ENOROOM (not enough peers: what could be placed is, and the rest follows when they join), -ETIMEDOUT
- *           (it goes on), -EINVAL, SWARM_EDELETED, codes of swarm_store_get(), of the peer that could not take it.
- */
-SWARM_API SWARM_MUST_CHECK int swarm_store_replicate(struct swarm_store *store, struct swarm_ref ref,
-						     uint32_t copies, uint64_t timeout_ns);
-
-/** What is asked for an object with its put; zero means nothing. Set size = sizeof(struct swarm_put_opts). */
-struct swarm_put_opts {
-	uint32_t size;
-	uint32_t copies; /* swarm_store_replicate() */
-	uint32_t pin;	 /* swarm_store_pin() */
-	uint32_t expires; /* 1: ttl_ns counts */
-	uint64_t ttl_ns; /* swarm_store_expire() */
-};
-/**
- * swarm_store_put_with - put an object and ask for copies, a pin or an end in time.
- *
- * Units: @timeout_ns [ns] for each of the parts. Threads: any. On error: of the parts after the put the object is there
- * all the same, and the parts that follow were not asked for. Return: as swarm_store_put(), swarm_store_expire(),
- * swarm_store_pin(), swarm_store_replicate(), in this order.
- */
-SWARM_API SWARM_MUST_CHECK int swarm_store_put_with(struct swarm_store *store, struct swarm_ref ref,
-						    const void *data, uint64_t len,
-						    uint64_t timeout_ns,
-						    const struct swarm_put_opts *opts);
 /**
  * swarm_store_list - the objects of this node, in memory and spilled.
  *

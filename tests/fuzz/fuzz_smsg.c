@@ -30,6 +30,8 @@ TRY(lease)
 TRY(leased)
 TRY(move)
 TRY(done)
+TRY(parent)
+TRY(more)
 
 static void try_copies(struct swi_rd *r, struct swi_wr *w)
 {
@@ -62,7 +64,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const decoder[])(struct swi_rd *, struct swi_wr *) = {
 		try_locate, try_located, try_lease, try_leased,
-		try_move,   try_done,	 try_copies, try_records};
+		try_move,   try_done,	 try_copies, try_records,
+		try_parent, try_more};
 	static uint8_t again[AGAIN_MAX];
 	struct swi_wr w = swi_wr_init(again, sizeof(again));
 	struct swi_rd r;
@@ -104,6 +107,8 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 	const struct swi_smsg_lease lease = {.req = 1, .id = ref.id};
 	const struct swi_smsg_leased leased = {.req = 1, .lease = 2, .offset = 4096, .gen = 3, .epoch = 4, .len = 5};
 	const struct swi_smsg_move move = {.req = 1, .ref = ref};
+	const struct swi_smsg_parent parent = {.req = 1, .node = 2, .epoch = 3};
+	const struct swi_smsg_more more = {.req = 1, .have = 4096};
 	const struct swi_smsg_done done = {.req = 1, .status = SWARM_EFULL, .text = "no room"};
 	struct swi_wr w = swi_wr_init(buf + 1, (uint32_t)cap - 1);
 
@@ -132,6 +137,12 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 		break;
 	case 7:
 		seed_records(&w);
+		break;
+	case 8:
+		swi_smsg_put_parent(&w, &parent);
+		break;
+	case 9:
+		swi_smsg_put_more(&w, &more);
 		break;
 	default:
 		return 0;

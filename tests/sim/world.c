@@ -160,6 +160,7 @@ static int snode_make(struct sim_node *n, uint64_t epoch, char *why, size_t why_
 	    .disk_count = 1,
 	    .spill_bytes = DISK_BYTES,
 	    .segment_bytes = MIB(2),
+	    .piece_bytes = KIB(64), /* so that the larger ones here travel in pieces, and from reader to reader */
 	    .epoch = epoch,
 	};
 

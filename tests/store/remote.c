@@ -2,7 +2,6 @@
 /*
  * remote.c - real stores over a real transport: test_store_remote [TRANSPORT [HOST:PORT]].
  */
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -86,64 +85,6 @@ static void test_many(void **state)
 	assert_int_equal(rig_stat(b, "fetches"), 31);
 	swarm_store_close(a);
 	swarm_store_close(b);
-}
-
-static bool copies_reach(struct swarm_store *st, struct swarm_ref ref, uint32_t n)
-{
-	const uint64_t end = test_now() + 10 * NS_PER_S;
-	struct swarm_object_info row[16];
-
-	while (test_now() < end) {
-		const int64_t rows = swarm_store_list(st, row, 16);
-
-		for (int64_t i = 0; i < rows && i < 16; i++)
-			if (swarm_oid_equal(row[i].ref.id, ref.id) && row[i].copies == n)
-				return true;
-		poll(NULL, 0, 1);
-	}
-	return false;
-}
-
-/* The only other copy is a replica; its owner and home leaves for good, and nobody names an heir. */
-static void test_replicas(void **state)
-{
-	struct swarm_store *st[4];
-	const struct swarm_put_opts o = {.size = sizeof(o), .copies = 2};
-	static uint8_t data[200000];
-	struct swarm_ref ref[8];
-	char text[256];
-
-	(void)state;
-	for (uint32_t i = 0; i < 3; i++)
-		st[i] = rig_open(i + 1, MIB(16), NULL);
-	ref[0] = swarm_ref_new(st[0]);
-	assert_int_equal(swarm_store_put(st[0], ref[0], "x", 1, 0), 0);
-	assert_int_equal(swarm_store_replicate(st[0], ref[0], 2, NS_PER_S), SWARM_ENOROOM); /* nobody is known */
-	assert_int_equal(swarm_store_replicate(st[0], ref[0], 17, NS_PER_S), -EINVAL);
-	rig_join(st[0], st[1]);
-	rig_join(st[0], st[2]);
-	rig_join(st[1], st[2]);
-	for (uint32_t i = 1; i < 8; i++) {
-		ref[i] = swarm_ref_new(st[0]);
-		fill(data, sizeof(data), ref[i].id.w[0] ^ ref[i].id.w[1]);
-		assert_int_equal(swarm_store_put_with(st[0], ref[i], data, sizeof(data), 10 * NS_PER_S, &o), 0);
-		assert_true(copies_reach(st[0], ref[i], 2));
-		assert_int_equal(swarm_store_explain(st[0], ref[i], text, sizeof(text)), 0);
-		assert_non_null(strstr(text, "2 copies: node 1, node "));
-	}
-	assert_int_equal(swarm_store_replicate(st[0], ref[1], 3, 10 * NS_PER_S), 0);
-	assert_int_equal(swarm_store_replicate(st[0], ref[1], 4, 10 * NS_PER_S), SWARM_ENOROOM);
-	assert_true(rig_stat(st[0], "replicas") >= 8);
-	assert_true(rig_stat(st[0], "replicas_placed") == rig_stat(st[0], "replicas"));
-	assert_int_equal(swarm_store_delete(st[0], ref[7]), 0); /* every copy */
-	while (rig_get(st[1], ref[7], sizeof(data), 0) == 0 || rig_get(st[2], ref[7], sizeof(data), 0) == 0)
-		poll(NULL, 0, 1);
-	swarm_store_close(st[0]);
-	for (uint32_t i = 1; i < 7; i++)
-		for (uint32_t k = 1; k < 3; k++)
-			assert_int_equal(rig_get(st[k], ref[i], sizeof(data), 30 * NS_PER_S), 0);
-	swarm_store_close(st[1]);
-	swarm_store_close(st[2]);
 }
 
 static void test_named(void **state)
@@ -459,7 +400,6 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(test_sizes),
 	    cmocka_unit_test(test_both_ways_and_absent),
 	    cmocka_unit_test(test_many),
-	    cmocka_unit_test(test_replicas),
 	    cmocka_unit_test(test_named),
 	    cmocka_unit_test(test_wait_before_it_is_made),
 	    cmocka_unit_test(test_shared_transfer),

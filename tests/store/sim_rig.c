@@ -73,6 +73,7 @@ struct sim_node *sim_start(struct sim *s, uint32_t number, uint64_t arena_bytes,
 	o.tp = (struct swi_tp_opts){.backend = "sim", .bind = n->addr, .param = s->net};
 	memset(o.tp.key, 7, sizeof(o.tp.key));
 	o.node = number;
+	o.piece_bytes = s->piece_bytes;
 	o.epoch = n->epoch;
 	if (swi_snode_create(&o, &n->sn, why, sizeof(why)))
 		fail_msg("node %u: %s", number, why);

@@ -19,7 +19,7 @@
 #include "store/spill/disk_sim.h"
 #include "transport/sim/sim_net.h"
 
-#define SIM_NODES 5u /* numbers 1 to 4 are used */
+#define SIM_NODES 16u /* numbers from 1 on are used */
 
 struct sim_node {
 	struct sim *sim;
@@ -41,6 +41,7 @@ struct sim_node {
 
 struct sim {
 	struct swi_simnet *net;
+	uint64_t piece_bytes; /* of the nodes started from now on; 0 = the default */
 	uint64_t trace; /* digest of everything that happened */
 	uint64_t disk_rate; /* bytes a second of disks made from now on; 0 = fast */
 	struct sim_node node[SIM_NODES];

@@ -25,6 +25,8 @@ GET(located)
 GET(lease)
 GET(leased)
 GET(move)
+GET(parent)
+GET(more)
 GET(done)
 GET(copy)
 GET(record)
@@ -57,7 +59,7 @@ static uint32_t write_one(int which)
 								    .text = "text"});
 		break;
 	case 2:
-		swi_smsg_put_lease(&w, &(struct swi_smsg_lease){.req = 5, .id = ref.id});
+		swi_smsg_put_lease(&w, &(struct swi_smsg_lease){.req = 5, .id = ref.id, .flags = 1, .sent_by = 9});
 		break;
 	case 3:
 		swi_smsg_put_leased(&w, &(struct swi_smsg_leased){.req = 5,
@@ -81,6 +83,12 @@ static uint32_t write_one(int which)
 		swi_smsg_put_record(&w, &(struct swi_smsg_record){
 					    .ref = ref, .state = 1, .copies = copies, .text = "t"});
 		break;
+	case 9:
+		swi_smsg_put_parent(&w, &(struct swi_smsg_parent){.req = 5, .node = 3, .epoch = 11});
+		break;
+	case 10:
+		swi_smsg_put_more(&w, &(struct swi_smsg_more){.req = 5, .have = 1 << 20});
+		break;
 	default:
 		swi_wr_ref(&w, ref);
 	}
@@ -89,7 +97,8 @@ static uint32_t write_one(int which)
 }
 
 static int (*const get[])(struct swi_rd *) = {get_locate, get_located, get_lease,  get_leased, get_move,
-					      get_done,	  get_copy,    get_record, get_ref};
+					      get_done,	  get_copy,    get_record, get_ref,    get_parent,
+					      get_more};
 
 static void test_whole_and_cut(void **state)
 {
