@@ -54,8 +54,9 @@ static void test_any_and_all(void **state)
 	assert_int_equal(swarm_waitset_remove(ws, ref[1]), -ENOENT);
 	assert_int_equal(swarm_waitset_wait_all(ws, 10 * NS_PER_S), 0);
 	assert_int_equal(swarm_waitset_wait_any(ws, 0, row, 4), 2);
-	assert_int_equal(row[0].token, 103); /* in the order in which they came */
-	assert_int_equal(row[1].token, 100);
+	/* The node may have noticed both seals in one look: their order is not promised. */
+	assert_int_equal(row[0].token + row[1].token, 203);
+	assert_true(row[0].token == 100 || row[0].token == 103);
 	assert_int_equal(swarm_waitset_wait_any(ws, SWARM_FOREVER, row, 4), -ENOENT);
 	/* Again: what left may come back. */
 	assert_int_equal(swarm_waitset_add(ws, ref, token, 2), 2);
