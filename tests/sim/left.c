@@ -17,7 +17,7 @@ struct left {
 	bool found;
 };
 
-static void say(struct left *l, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void say(struct left *l, const char *fmt, ...)
 {
 	va_list ap;
 
