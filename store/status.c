@@ -129,7 +129,7 @@ static void counters(struct swi_snode *sn, json_t *o)
 	set(o, "locators", s.locators);
 	set(o, "locators_stale", s.locators_stale);
 	set(o, "cast_sent_on", s.cast_sent_on);
-	set(o, "syncs", s.syncs);
+	set(o, "lease_syncs", s.syncs);
 	set(o, "revoked", s.revoked);
 	set(o, "quarantine_bytes", s.quarantine_bytes);
 	set(o, "quarantine_peak", s.quarantine_peak);

@@ -226,8 +226,8 @@ void swi_shm_ep_close(struct swi_be_ep *ep)
 	if (ep->closing)
 		return;
 	ep->closing = true;
+	end_socket(ep); /* first: a reader that finds its right gone sees why (peer_closed() in shm_rma.c) */
 	swi_shm_revoke(ep);
-	end_socket(ep);
 	swi_list_del(&ep->link);
 	swi_list_push_back(&ep->be->todo, &ep->link);
 }

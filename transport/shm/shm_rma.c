@@ -8,6 +8,7 @@
  * after the peer has proved the key.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -163,6 +164,13 @@ static bool revoked(const struct swi_be_ep *ep)
 	       ep->peer_word;
 }
 
+static bool peer_closed(const struct swi_be_ep *ep)
+{
+	struct pollfd p = {.fd = ep->fd, .events = POLLRDHUP};
+
+	return poll(&p, 1, 0) == 1;
+}
+
 /* One piece of the first READ of @ep; at most *@room bytes. */
 static void copy_piece(struct swi_be_ep *ep, uint64_t *room)
 {
@@ -180,7 +188,7 @@ static void copy_piece(struct swi_be_ep *ep, uint64_t *room)
 	if (!rc && ep->head_done < rd->len)
 		return;
 	if (!rc && revoked(ep))
-		rc = SWARM_EREMOTEACCESS;
+		rc = peer_closed(ep) ? SWARM_EPEERLOST : SWARM_EREMOTEACCESS;
 	if (rc) { /* as with a card: whoever reads what it may not has no connection any more */
 		swi_shm_ep_down(ep, rc);
 		return;
