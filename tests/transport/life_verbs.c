@@ -139,9 +139,11 @@ static void reads__posted_together__ring_one_doorbell(void **state SWI_UNUSED)
 static void lanes__large_reads__are_striped(void **state SWI_UNUSED)
 {
 	const struct swi_verbs_counters *c = swi_verbs_counters(rig.guest.be);
-	uint64_t opened = c->lanes_opened, on_others = 0;
+	uint64_t opened = c->lanes_opened, on_others = 0, fit;
 
 	rig_connect(&rig, true);
+	/* on one lane at a time: of all lanes' bytes, or what the cards agreed on */
+	fit = swi_min_u64(VERBS_READ_BYTES / VERBS_LANES_MAX / KIB(128), rig.guest.ep->read_depth);
 	rig_fill(&rig, 8);
 	for (int round = 0; round < 3; round++) {
 		uint32_t done = rig.guest.reads_done;
@@ -167,7 +169,8 @@ static void lanes__large_reads__are_striped(void **state SWI_UNUSED)
 		assert_true(rig_same(&rig, RIG_BYTES));
 	}
 	assert_int_equal(c->lanes_opened, opened + VERBS_LANES_MAX - 1);
-	assert_true(on_others > 64); /* of the two rounds after they were there */
+	/* Seen once a round: at least every second place, in the two rounds after they were there. */
+	assert_true(on_others >= (VERBS_LANES_MAX - 1) * fit);
 	rig_disconnect(&rig);
 	assert_flat(&rig.guest, 1);
 	assert_flat(&rig.owner, 1);
