@@ -66,6 +66,11 @@ static struct swi_object_head *head_at(struct swi_lc *lc, uint64_t offset)
 static bool is_object(const struct swi_lc *lc, const struct swi_object_head *h,
 		      struct swarm_oid id, uint32_t gen20, uint64_t offset)
 {
+	/*
+	 * Partner: the sealer's release of the state, in swi_lc_seal(). Who found the slot has acquired that already; who was
+	 * told by the node has it only by way of the node, which may see the index at another address.
+	 */
+	(void)atomic_load_explicit(&h->state, memory_order_acquire);
 	return h->oid[0] == id.w[0] && h->oid[1] == id.w[1] && (h->gen & 0xfffffu) == gen20 &&
 	       h->magic == SWI_OBJ_MAGIC &&
 	       h->len <= lc->arena_bytes - offset - sizeof(*h);

@@ -35,14 +35,14 @@ static void test_expires(void **state)
 	assert_int_equal(put(a->st, numbered(2), MIB(1)), 0);
 	assert_int_equal(put(a->st, numbered(3), 100), 0);
 	assert_int_equal(swarm_store_get(a->other, numbered(2), 0, &v), 0);
-	assert_int_equal(swarm_store_expire(a->st, numbered(3), NS_PER_MS), 0);
+	assert_int_equal(swarm_store_expire(a->st, numbered(3), 100 * NS_PER_MS), 0);
 	assert_int_equal(swarm_store_expire(a->st, numbered(3), SWARM_FOREVER), 0); /* taken back */
 	assert_int_equal(swarm_store_expire(a->other, numbered(2), 0), 0);
 	const uint64_t before = test_now();
 
-	assert_int_equal(swarm_store_expire(a->st, numbered(1), 50 * NS_PER_MS), 0);
+	assert_int_equal(swarm_store_expire(a->st, numbered(1), 150 * NS_PER_MS), 0);
 	assert_true(gone(a->st, numbered(1)));
-	assert_true(test_now() - before >= 50 * NS_PER_MS);
+	assert_true(test_now() - before >= 150 * NS_PER_MS);
 	assert_int_equal(swarm_store_explain(a->st, numbered(1), text, sizeof(text)), SWARM_EDELETED);
 	assert_int_equal(swarm_store_contains(a->st, numbered(3)), 1);
 	assert_int_equal(swarm_store_contains(a->st, numbered(2)), 1); /* somebody reads it */
