@@ -88,7 +88,7 @@ void swi_view_sync(struct swi_view *view, uint32_t row)
 	h->ns_per_byte[row] = 1e9f / (float)net_rate(n);
 }
 
-static int64_t row_of(const struct swi_view *v, uint32_t node)
+int64_t swi_view_row(const struct swi_view *v, uint32_t node)
 {
 	uint32_t lo = 0, hi = v->count;
 
@@ -100,7 +100,7 @@ static int64_t row_of(const struct swi_view *v, uint32_t node)
 		else
 			hi = mid;
 	}
-	return lo < v->count && v->node[lo].node == node ? (int64_t)lo : -1;
+	return lo < v->count && v->node[lo].node == node ? (int64_t)lo : -(int64_t)lo - 1;
 }
 
 static struct holder *holder_of(struct question *q, uint32_t row)
@@ -121,7 +121,7 @@ static void add_args(struct question *q, const struct swi_place_arg *args, uint3
 
 		q->total_bytes = swi_sat_add(q->total_bytes, a->len);
 		for (uint32_t c = 0; c < a->copy_count && c < SWI_ARRAY_LEN(a->copy_node); c++) {
-			const int64_t row = row_of(q->view, a->copy_node[c]);
+			const int64_t row = swi_view_row(q->view, a->copy_node[c]);
 			struct holder *h = row < 0 ? NULL : holder_of(q, (uint32_t)row);
 
 			if (h && a->spilled_mask >> c & 1)

@@ -44,6 +44,8 @@ struct swi_view { /* what a node knows of the cluster; rows in ascending order o
 int swi_view_hot_init(struct swi_view_hot *hot, uint32_t cap);
 void swi_view_hot_fini(struct swi_view_hot *hot);
 void swi_view_sync(struct swi_view *view, uint32_t row);
+/* The row of @node, or -1 - the row before which it would go in. */
+int64_t swi_view_row(const struct swi_view *v, uint32_t node);
 
 struct swi_place_arg { /* where an argument's bytes are */
 	uint64_t len;

@@ -9,25 +9,9 @@ void swi_view_init(struct swi_node *n)
 	n->cview = (struct swi_cview){0};
 }
 
-static int64_t row_of(const struct swi_node *n, uint32_t node)
-{
-	const struct swi_view *v = &n->cview.view;
-	uint32_t lo = 0, hi = v->count;
-
-	while (lo < hi) {
-		const uint32_t mid = (lo + hi) / 2;
-
-		if (v->node[mid].node < node)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < v->count && v->node[lo].node == node ? (int64_t)lo : -(int64_t)lo - 1;
-}
-
 struct swi_member *swi_view_find(struct swi_node *n, uint32_t node)
 {
-	const int64_t row = row_of(n, node);
+	const int64_t row = swi_view_row(&n->cview.view, node);
 
 	return row < 0 ? NULL : n->cview.member[row];
 }
@@ -81,7 +65,7 @@ struct swi_member *swi_view_add(struct swi_node *n, uint32_t node, uint64_t epoc
 		return m;
 	m = calloc(1, sizeof(*m));
 	SWI_BUG_ON(!m || grow(c));
-	row = (uint32_t)(-row_of(n, node) - 1);
+	row = (uint32_t)(-swi_view_row(&n->cview.view, node) - 1);
 	memmove(c->view.node + row + 1, c->view.node + row, (c->view.count - row) * sizeof(*c->view.node));
 	memmove(c->member + row + 1, c->member + row, (c->view.count - row) * sizeof(struct swi_member *));
 	c->view.count++;
@@ -102,7 +86,7 @@ struct swi_member *swi_view_add(struct swi_node *n, uint32_t node, uint64_t epoc
 void swi_view_remove(struct swi_node *n, uint32_t node)
 {
 	struct swi_cview *c = &n->cview;
-	const int64_t at = row_of(n, node);
+	const int64_t at = swi_view_row(&n->cview.view, node);
 	uint32_t row;
 
 	if (at < 0)
@@ -154,7 +138,7 @@ static void refresh(struct swi_node *n, uint32_t row)
 
 void swi_view_refresh(struct swi_node *n, uint32_t node)
 {
-	const int64_t row = row_of(n, node);
+	const int64_t row = swi_view_row(&n->cview.view, node);
 
 	if (row >= 0)
 		refresh(n, (uint32_t)row);
@@ -177,7 +161,7 @@ static void count_unheard(struct swi_member *m)
 
 void swi_view_report(struct swi_node *n, uint32_t node, const struct swi_report *r, bool direct)
 {
-	const int64_t row = row_of(n, node);
+	const int64_t row = swi_view_row(&n->cview.view, node);
 	struct swi_member *m;
 
 	if (row < 0)
@@ -223,7 +207,7 @@ void swi_view_make_report(struct swi_node *n, uint32_t to, struct swi_report *ou
 
 void swi_view_self(struct swi_node *n)
 {
-	const int64_t row = row_of(n, n->number);
+	const int64_t row = swi_view_row(&n->cview.view, n->number);
 	struct swi_view_node v = {0};
 	struct swi_member *m;
 
@@ -248,7 +232,7 @@ void swi_view_self(struct swi_node *n)
 
 void swi_view_placed(struct swi_node *n, struct swi_member *m, struct swi_task *t)
 {
-	const int64_t row = row_of(n, m->node);
+	const int64_t row = swi_view_row(&n->cview.view, m->node);
 	struct swi_view_node *v = &n->cview.view.node[row];
 
 	swi_list_push_back(&m->placed, &t->link);
