@@ -207,11 +207,6 @@ static void run_both_ways(struct get_bench *b, uint64_t iters, void (*fn)(struct
 	b->back_set++;
 }
 
-static uint64_t iters_of(const struct get_bench *b, uint64_t dflt)
-{
-	return b->o->c.iters ? b->o->c.iters : dflt;
-}
-
 static void warm_up(struct get_bench *b, uint64_t least, void (*fn)(struct perf_worker *w))
 {
 	struct perf_opts *o = (struct perf_opts *)&b->o->c;
@@ -227,23 +222,18 @@ static void batched(struct get_bench *b, struct perf_row *row)
 	struct perf_row *scratch = perf_row_new(PERF_LAT, "batches", b->size);
 	struct perf_arm *arm = perf_row_arm(scratch, "batches", 0);
 
-	run(b, swi_max_u64(iters_of(b, 200000) / BATCH, 16), get_batches, PERF_LAT, arm);
+	run(b, swi_max_u64(perf_iters(&b->o->c, 200000) / BATCH, 16), get_batches, PERF_LAT, arm);
 	row->extra = json_pack("{s:f}", "lat_ns_p50_of_means_of_64", perf_hist_percentile(&arm->hist, 50) / 16);
 	perf_row_free(scratch);
-}
-
-static uint64_t samples(const struct get_bench *b, uint64_t iters)
-{
-	return b->o->c.unsorted ? iters * b->o->c.runs : 0;
 }
 
 static void local_row(struct get_bench *b, struct perf_report *r)
 {
 	const struct perf_opts *o = &b->o->c;
-	const uint64_t iters = iters_of(b, b->kind == PERF_LAT ? 200000
+	const uint64_t iters = perf_iters(&b->o->c, b->kind == PERF_LAT ? 200000
 						       : swi_max_u64(swi_min_u64(200000, GIB(1) / b->size), 8));
 	struct perf_row *row = perf_row_new(b->kind, b->contains ? "contains" : "get", b->size);
-	struct perf_arm *arm = perf_row_arm(row, "swarm", samples(b, iters)), *base = NULL;
+	struct perf_arm *arm = perf_row_arm(row, "swarm", perf_samples(&b->o->c, iters)), *base = NULL;
 	const bool copies = !b->contains && !o->no_baseline;
 
 	for (uint32_t t = 0; t < o->threads; t++) {
@@ -311,9 +301,9 @@ static void (*remote_fn(const struct get_bench *b))(struct perf_worker *w)
 static void cold_row(struct get_bench *b, struct perf_report *r, struct perf_bases *bases)
 {
 	const struct perf_opts *o = &b->o->c;
-	const uint64_t iters = swi_max_u64(1, swi_min_u64(iters_of(b, 1000), b->count / o->runs));
+	const uint64_t iters = swi_max_u64(1, swi_min_u64(perf_iters(&b->o->c, 1000), b->count / o->runs));
 	struct perf_row *row = perf_row_new(b->kind, "get, cold", b->size);
-	struct perf_arm *arm = perf_row_arm(row, "swarm", samples(b, iters));
+	struct perf_arm *arm = perf_row_arm(row, "swarm", perf_samples(&b->o->c, iters));
 
 	perf_bases_open(bases, &b->rig, row, b->size);
 	for (uint32_t i = 0; i < o->runs; i++) {
@@ -328,11 +318,11 @@ static void warm_row(struct get_bench *b, struct perf_report *r, struct perf_bas
 {
 	const struct perf_opts *o = &b->o->c;
 	const uint64_t dflt = b->kind == PERF_LAT ? 1000 : swi_max_u64(swi_min_u64(5000, MIB(256) / b->size), 50);
-	const uint64_t iters = iters_of(b, dflt);
+	const uint64_t iters = perf_iters(&b->o->c, dflt);
 	const uint32_t depth = o->depth ? o->depth : o->threads * b->outs;
 	void (*const fn)(struct perf_worker *) = remote_fn(b);
 	struct perf_row *row = perf_row_new(b->kind, b->kind == PERF_LAT ? "get, warm" : "get", b->size);
-	struct perf_arm *arm = perf_row_arm(row, "swarm", samples(b, iters));
+	struct perf_arm *arm = perf_row_arm(row, "swarm", perf_samples(&b->o->c, iters));
 
 	if (o->bidirectional) {
 		snprintf(row->op, sizeof(row->op), "get, both ways");
@@ -396,6 +386,8 @@ static void remote(struct get_bench *b, struct perf_report *r)
 static const struct swt_opt lat_options[] = {
 	GET_OPTIONS,
 	PERF_OPT_UNSORTED(struct get_opts, c),
+	PERF_OPT_NOT(struct get_opts, c, 8, "outs", 'o', "N", "one object at a time; swarm_get_bw asks for many"),
+	PERF_OPT_NOT_FLAG(struct get_opts, c, 9, "bidirectional", 'b', "one side waits while the other answers; swarm_get_bw does it"),
 	{"op", 0, SWT_CHOICE, offsetof(struct get_opts, op), "OP",
 	 "get, or contains: only ask (local)", "get|contains"},
 	OPTIONS_END,
@@ -404,60 +396,38 @@ static const struct swt_opt lat_options[] = {
 static const struct swt_opt bw_options[] = {
 	GET_OPTIONS,
 	PERF_OPT_OUTS(struct get_opts, c),
+	PERF_OPT_NOT_FLAG(struct get_opts, c, 8, "unsorted", 'U', "objects travel together; swarm_get_lat keeps the time of each"),
 	{"bidirectional", 'b', SWT_FLAG, PERF_O(struct get_opts, c, bidirectional), NULL,
 	 "the server gets from the client at the same time; no baseline", NULL},
 	OPTIONS_END,
 };
 
-static const struct swt_command commands[] = {
-	{.name = "swarm_get_lat",
-	 .summary = "Measures the latency of getting objects. Without HOST: the server.",
-	 .args = "[HOST]",
-	 .args_max = 1,
-	 .opts = lat_options},
-	{.name = "swarm_get_bw",
-	 .summary = "Measures the bandwidth of getting objects. Without HOST: the server.",
-	 .args = "[HOST]",
-	 .args_max = 1,
-	 .opts = bw_options},
-};
+static const struct swt_command commands[] =
+	PERF_LAT_AND_BW("swarm_get_lat", "swarm_get_bw", "getting objects", lat_options, bw_options);
 
 static int refuse(const struct swt_command *cmd, const struct get_opts *o)
 {
-	const bool here = o->c.local || o->c.attach;
-
-	if (!here && (o->op || o->c.others))
-		return swt_error(cmd, SWT_USAGE, "--op and --others go with --local or --attach");
-	if (here && (o->c.depth || o->c.outs || o->c.bidirectional || o->c.events))
-		return swt_error(cmd, SWT_USAGE,
-				 "--tx-depth, --outs, --bidirectional and --events go with HOST or --loopback");
+	if ((o->c.local || o->c.attach) && (o->c.outs || o->c.bidirectional || o->c.events))
+		return swt_error(cmd, SWT_USAGE, "--outs, --bidirectional and --events go with HOST or --loopback");
 	if (o->c.outs > SWARM_MANY_MAX)
 		return swt_error(cmd, SWT_USAGE, "--outs=%u: at most %u", o->c.outs, SWARM_MANY_MAX);
-	if (o->c.threads < 1 || o->c.threads > PERF_THREADS_MAX)
-		return swt_error(cmd, SWT_USAGE, "--threads=%u: expected 1 to %u", o->c.threads,
-				 PERF_THREADS_MAX);
 	return 0;
 }
 
 int perf_get_main(int argc, char **argv, enum perf_kind kind)
 {
-	static const uint64_t few[] = {64, KIB(4), KIB(64), MIB(1)};
 	const struct swt_command *cmd = &commands[kind == PERF_BW];
 	struct get_opts o = {0};
 	struct get_bench b = {.o = &o, .kind = kind, .clock_ns = perf_clock_cost()};
 	struct perf_report *r;
-	int rc = perf_opts_parse(cmd, argc, argv, &o, &o.c);
+	int rc = perf_lat_bw_parse(cmd, argc, argv, &o, &o.c, &o.op);
 
 	if (!rc)
 		rc = refuse(cmd, &o);
 	if (rc)
 		return rc == SWT_HELP_GIVEN ? 0 : rc;
-	if (!o.c.host && !o.c.loopback && !o.c.local && !o.c.attach)
+	if (perf_is_server(&o.c))
 		return perf_serve(&o.c, o.c.arena_bytes ? o.c.arena_bytes : ARENA, NULL, -1);
-	if (!o.c.size_count) {
-		memcpy(o.c.size, few, sizeof(few));
-		o.c.size_count = SWI_ARRAY_LEN(few);
-	}
 	b.contains = o.op && !strcmp(o.op, "contains");
 	perf_rig_start(&b.rig, &o.c, ARENA);
 	perf_rig_open(&b.rig, perf_remote(&b.rig) ? REMOTE_MIN : o.c.arena_bytes ? o.c.arena_bytes : ARENA);

@@ -20,6 +20,10 @@ another process of this host, with \\fB--others\\fR more processes at work on it
 Both ends need the same cluster key: \\fB--key-file\\fR, else cluster.key in the run directory of this user, which the
 server makes when there is none. Copy it to the client's host."""
 
+FIO = """
+.PP
+fio is looked for in PATH; without it the baseline says so."""
+
 PAGES = {
     "swarm_get_lat": ("latency of getting objects", MODES + """
 .PP
@@ -67,6 +71,39 @@ disk, misses, the latency of each, and the bytes that moved; every byte of every
 .PP
 The default arena holds the whole trace: then the hit ratio is the trace's own, which is printed beside it. With a smaller
 \\fB--arena\\fR and no \\fB--spill\\fR the least recently used blocks go."""),
+    "swarm_spill_bw": ("bandwidth of spilling objects to disk", """Writes objects through the log that a store spills to, in a folder of its own below
+\\fB--dir\\fR, with O_DIRECT and io_uring out of registered memory, as a node does. The baseline of the same call, turn by turn, is
+.BR fio (1)
+in the same folder: sequential writes of the same block size and depth, O_DIRECT and io_uring. Objects below 64 KiB are
+gathered before they are written, so fio writes blocks of 1 MiB beside them.
+.PP
+cpu_s_per_gb is the CPU time of the process for 10^9 bytes, fio's is beside it. Everything that was written is removed at the end, also
+after a signal.""" + FIO),
+    "swarm_restore_bw": ("bandwidth of restoring spilled objects", """Writes objects as
+.BR swarm_spill_bw (1)
+does and reads them back into memory; header and digest of each are checked. The baseline is
+.BR fio (1)
+with reads of the same block size and depth in the same folder: sequential, and for objects below 64 KiB at random, since each
+of those is a read of its own.""" + FIO),
+    "swarm_restore_lat": ("latency of restoring a spilled object", """Reads spilled objects back one at a time, digest checked, nothing else going on. The baseline is
+.BR fio (1)
+with random reads of the same block size, one at a time; its value is the median completion latency.""" + FIO),
+    "swarm_recover": ("time to open a kept spill log", """Writes a log of objects in a process of its own, then opens it again: closed segments are known from
+their footers. With \\fB--crash\\fR that process is killed, and the last segment is scanned. p50_ns is the median time of opening; it is an
+error when an object is missing.""" + FIO),
+    "swarm_get_spilling": ("local gets while the store spills", """Gets resident objects of a store while another process puts objects of 1 MiB as fast as it gets room, so
+that the store writes to disk all the while. The baseline is the same gets of the same call while nothing is written, turn by
+turn. p99_ratio is the ratio of the 99th percentiles, the median of the runs; ratio that of the medians."""),
+    "swarm_task_rate": ("no-op tasks a second", """One driver submits tasks that do nothing and waits for all of them ("task, async"), and one after the
+other ("task, sync": from submit until the result is there). "submit" is the submitting alone. Starts a node of its own with
+.BR swarmd (1),
+unless \\fB--dir\\fR names one. The baseline of the sync figure is one word there and back through memory that two processes share, both
+spinning."""),
+    "swarm_alloc_util": ("how full the allocator gets", """Puts objects of mixed sizes into an arena for ever; when there is no room, objects are evicted until there is.
+utilisation_mean is the share of the arena that payload has, over all puts after the arena was full for the first time; utilisation_min
+the least. Only the allocator's records exist, placed as the store places: no memory is touched, so the arena may be larger than the machine's."""),
+    "swarm_meta_mem": ("memory of an object besides its payload", """Puts objects of 64 bytes into one store and counts what each takes besides: its share of the index, its header and
+what rounding adds in the arena, and the growth of the node's own memory."""),
 }
 
 TAIL = """.SH OUTPUT

@@ -201,24 +201,14 @@ static void run_pairs(struct put_bench *b, uint64_t iters, struct perf_arm *arm,
 	free(b->pair);
 }
 
-static uint64_t iters_of(const struct put_bench *b, uint64_t dflt)
-{
-	return b->o->c.iters ? b->o->c.iters : dflt;
-}
-
-static uint64_t samples(const struct put_bench *b, uint64_t iters)
-{
-	return b->o->c.unsorted ? iters * b->o->c.runs : 0;
-}
-
 static void local_row(struct put_bench *b, struct perf_report *r)
 {
 	static const char *const name[] = {"put", "create, seal", "delete"};
 	const struct perf_opts *o = &b->o->c;
 	const uint64_t dflt = swi_max_u64(swi_min_u64(200000, GIB(1) / b->size), 8);
-	const uint64_t iters = iters_of(b, dflt);
+	const uint64_t iters = perf_iters(&b->o->c, dflt);
 	struct perf_row *row = perf_row_new(b->kind, name[b->op], b->size);
-	struct perf_arm *arm = perf_row_arm(row, "swarm", samples(b, iters)), *base = NULL;
+	struct perf_arm *arm = perf_row_arm(row, "swarm", perf_samples(&b->o->c, iters)), *base = NULL;
 	const enum put_op op = b->op;
 
 	if (op == OP_PUT && !o->no_baseline)
@@ -318,9 +308,9 @@ static void remote_row(struct put_bench *b, struct perf_report *r)
 	const bool lat = b->kind == PERF_LAT;
 	const uint64_t most = swi_max_u64(1, b->arena / 3 / swi_extent_bytes(b->size));
 	const uint64_t dflt = lat ? 500 : swi_max_u64(swi_min_u64(2000, MIB(128) / b->size), 16);
-	const uint64_t iters = lat ? iters_of(b, dflt) : swi_min_u64(iters_of(b, dflt), most);
+	const uint64_t iters = lat ? perf_iters(&b->o->c, dflt) : swi_min_u64(perf_iters(&b->o->c, dflt), most);
 	struct perf_row *row = perf_row_new(b->kind, lat ? "put, half a round" : "put, got there", b->size);
-	struct perf_arm *arm = perf_row_arm(row, "swarm", lat ? samples(b, iters) : 0);
+	struct perf_arm *arm = perf_row_arm(row, "swarm", lat ? perf_samples(&b->o->c, iters) : 0);
 	void (*const go)(struct put_bench *, uint64_t, struct perf_row *, struct perf_arm *) =
 		lat ? pings : stream;
 	struct perf_bases bases;
@@ -348,37 +338,23 @@ static const struct swt_opt options[] = {
 	PERF_OPT_OUTPUT(struct put_opts, c),
 	{"op", 0, SWT_CHOICE, offsetof(struct put_opts, op), "OP",
 	 "put; create: no bytes are copied; or delete (local)", "put|create|delete"},
+	PERF_OPT_NOT(struct put_opts, c, 8, "outs", 'o', "N", "a put is one object; swarm_get_bw asks for many"),
+	PERF_OPT_NOT_FLAG(struct put_opts, c, 9, "bidirectional", 'b', "bytes travel by gets alone; swarm_get_bw does it"),
+	PERF_OPT_NOT_FLAG(struct put_opts, c, 10, "events", 'e', "a put waits for nobody; swarm_get_lat does it"),
 	{NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL},
 };
 
-static const struct swt_command commands[] = {
-	{.name = "swarm_put_lat",
-	 .summary = "Measures the latency of putting objects. Without HOST: the server.",
-	 .args = "[HOST]",
-	 .args_max = 1,
-	 .opts = options},
-	{.name = "swarm_put_bw",
-	 .summary = "Measures the bandwidth of putting objects. Without HOST: the server.",
-	 .args = "[HOST]",
-	 .args_max = 1,
-	 .opts = options},
-};
+static const struct swt_command commands[] =
+	PERF_LAT_AND_BW("swarm_put_lat", "swarm_put_bw", "putting objects", options, options);
 
 static int refuse(const struct swt_command *cmd, const struct put_opts *o)
 {
-	const bool here = o->c.local || o->c.attach;
-
-	if (!here && (o->op || o->c.others))
-		return swt_error(cmd, SWT_USAGE, "--op and --others go with --local or --attach");
-	if (here && o->c.depth)
-		return swt_error(cmd, SWT_USAGE, "--tx-depth goes with HOST or --loopback");
-	if (!here && o->c.duration_ns)
+	if (!o->c.local && !o->c.attach && o->c.duration_ns)
 		return swt_error(cmd, SWT_USAGE, "--duration goes with --local or --attach: both ends count here");
+	if (!o->c.local && !o->c.attach && o->c.unsorted && cmd == &commands[PERF_BW])
+		return swt_error(cmd, SWT_USAGE, "--unsorted goes with --local or --attach; swarm_put_lat keeps the time of each");
 	if (o->op && !strcmp(o->op, "delete") && o->c.duration_ns)
 		return swt_error(cmd, SWT_USAGE, "--op=delete takes --iters");
-	if (o->c.threads < 1 || o->c.threads > PERF_THREADS_MAX)
-		return swt_error(cmd, SWT_USAGE, "--threads=%u: expected 1 to %u", o->c.threads,
-				 PERF_THREADS_MAX);
 	return 0;
 }
 
@@ -402,24 +378,19 @@ static void all_sizes(struct put_bench *b, struct perf_report *r)
 
 int perf_put_main(int argc, char **argv, enum perf_kind kind)
 {
-	static const uint64_t few[] = {64, KIB(4), KIB(64), MIB(1)};
 	const struct swt_command *cmd = &commands[kind == PERF_BW];
 	struct put_opts o = {0};
 	struct put_bench b = {.o = &o, .kind = kind, .clock_ns = perf_clock_cost()};
 	struct perf_report *r;
-	int rc = perf_opts_parse(cmd, argc, argv, &o, &o.c);
+	int rc = perf_lat_bw_parse(cmd, argc, argv, &o, &o.c, &o.op);
 
 	if (!rc)
 		rc = refuse(cmd, &o);
 	if (rc)
 		return rc == SWT_HELP_GIVEN ? 0 : rc;
 	b.arena = o.c.arena_bytes ? o.c.arena_bytes : ARENA;
-	if (!o.c.host && !o.c.loopback && !o.c.local && !o.c.attach)
+	if (perf_is_server(&o.c))
 		return perf_serve(&o.c, b.arena, NULL, -1);
-	if (!o.c.size_count) {
-		memcpy(o.c.size, few, sizeof(few));
-		o.c.size_count = SWI_ARRAY_LEN(few);
-	}
 	if (o.op)
 		b.op = !strcmp(o.op, "put") ? OP_PUT : !strcmp(o.op, "create") ? OP_CREATE : OP_DELETE;
 	perf_rig_start(&b.rig, &o.c, b.arena);

@@ -195,7 +195,7 @@ static void end_readers(struct bc *b)
 }
 
 /* One broadcast: all readers begin together; over when the last has the object. Returns copies sent by the source. */
-static double once(struct bc *b, struct perf_hist *h, uint64_t *out_ns)
+static double once(struct bc *b, struct perf_hist *h, struct perf_arm *arm, uint64_t *out_ns)
 {
 	const struct order o = {.set = b->set++, .size = b->size, .home = PERF_SERVER_NODE,
 				.check = b->o->c.check_data};
@@ -212,10 +212,29 @@ static double once(struct bc *b, struct perf_hist *h, uint64_t *out_ns)
 		sent += a.from_source;
 		if (h)
 			perf_hist_add(h, a.end - a.begin);
+		if (arm)
+			perf_arm_sample(arm, a.end - a.begin);
 	}
 	perf_drop(&b->rig, o.set, 1);
 	*out_ns = end - begin;
 	return (double)sent / (double)b->size;
+}
+
+/* As many broadcasts as were asked for, one after the other. Returns the mean of the copies that the source sent. */
+static double one_run(struct bc *b, struct perf_arm *arm, struct perf_hist *h)
+{
+	const struct perf_opts *o = &b->o->c;
+	const uint64_t end = o->duration_ns ? perf_now() + o->duration_ns : 0;
+	uint64_t all = 0, n = 0, ns;
+	double copies = 0;
+
+	do {
+		copies += once(b, h, arm, &ns);
+		all += ns;
+		n++;
+	} while (end ? perf_now() < end : n < o->iters);
+	perf_arm_run(arm, PERF_BW, h, n * b->n, n * b->n * b->size, all);
+	return copies / (double)n;
 }
 
 static void row_of(struct bc *b, struct perf_report *r)
@@ -223,19 +242,20 @@ static void row_of(struct bc *b, struct perf_report *r)
 	static struct perf_hist h;
 	const struct perf_opts *o = &b->o->c;
 	struct perf_row *row = perf_row_new(PERF_BW, "broadcast", b->size);
-	struct perf_arm *arm = perf_row_arm(row, "swarm", 0);
+	struct perf_arm *arm = perf_row_arm(row, "swarm", perf_samples(o, (uint64_t)o->iters * b->n));
 	struct perf_bases bases;
 	double copies[PERF_RUNS_MAX];
 	struct perf_spread s;
 	uint64_t ns;
 
 	perf_bases_open(&bases, &b->rig, row, b->size);
-	(void)once(b, NULL, &ns);
+	for (uint32_t i = 0; i < swi_max_u64(o->warmup, 1); i++)
+		(void)once(b, NULL, NULL, &ns);
 	for (uint32_t i = 0; i < o->runs; i++) {
 		perf_hist_init(&h);
-		copies[i] = once(b, &h, &ns);
-		perf_arm_run(arm, PERF_BW, &h, b->n, b->n * b->size, ns);
-		perf_bases_run(&bases, row, 1, swi_max_u64(1, swi_min_u64(64, MIB(64) / b->size)));
+		copies[i] = one_run(b, arm, &h);
+		perf_bases_run(&bases, row, o->depth ? o->depth : 1,
+			       swi_max_u64(1, swi_min_u64(64, MIB(64) / b->size)));
 	}
 	perf_bases_close(&bases);
 	s = perf_spread_of(copies, o->runs);
@@ -249,14 +269,17 @@ static void row_of(struct bc *b, struct perf_report *r)
 static const struct swt_opt options[] = {
 	{"readers", 'N', SWT_U32, offsetof(struct bc_opts, readers), "N", "nodes that get it (default 4)", NULL},
 	PERF_OPT_SIZE(struct bc_opts, c),
-	{"no-baseline", 0, SWT_FLAG, PERF_O(struct bc_opts, c, no_baseline), NULL, "leave the baselines out",
-	 NULL},
-	{"check-data", 0, SWT_FLAG, PERF_O(struct bc_opts, c, check_data), NULL,
-	 "check every byte, outside of what is timed", NULL},
+	PERF_OPT_AMOUNT(struct bc_opts, c),
+	PERF_OPT_DEPTH(struct bc_opts, c),
 	PERF_OPT_NET(struct bc_opts, c),
 	PERF_OPT_ARENA(struct bc_opts, c),
 	PERF_OPT_LATENCY(struct bc_opts, c),
+	PERF_OPT_UNSORTED(struct bc_opts, c),
 	PERF_OPT_OUTPUT(struct bc_opts, c),
+	PERF_OPT_NOT(struct bc_opts, c, 8, "outs", 'o', "N", "one object at a time is what all get"),
+	PERF_OPT_NOT(struct bc_opts, c, 9, "threads", 0, "N", "each reader is a process; --readers says how many"),
+	PERF_OPT_NOT_FLAG(struct bc_opts, c, 10, "bidirectional", 'b', "the bytes go from one to many"),
+	PERF_OPT_NOT_FLAG(struct bc_opts, c, 11, "events", 'e', "each reader waits for its one object"),
 	{NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL},
 };
 
@@ -281,6 +304,8 @@ int main(int argc, char **argv)
 		return rc == SWT_HELP_GIVEN ? 0 : rc;
 	if (o.readers < 1 || o.readers > READERS_MAX)
 		return swt_error(&command, SWT_USAGE, "--readers=%u: expected 1 to %u", o.readers, READERS_MAX);
+	if (!o.c.iters)
+		o.c.iters = 1;
 	if (!o.c.size_count) {
 		memcpy(o.c.size, few, sizeof(few));
 		o.c.size_count = SWI_ARRAY_LEN(few);

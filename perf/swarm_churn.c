@@ -12,6 +12,7 @@
 
 #define ARENA	MIB(512)
 #define LIVE	4096u
+#define ITERS	1000000u
 #define SETTLE	  1000u
 #define SETTLE_NS (20 * NS_PER_MS)
 
@@ -58,6 +59,8 @@ static void took(struct churn *c, struct perf_worker *w, int op, uint64_t t0)
 	ns -= swi_min_u64(ns, c->clock_ns);
 	perf_hist_add(&c->t[w->index].hist[op], ns);
 	perf_hist_add(w->hist, ns);
+	if (w->arm)
+		perf_arm_sample(w->arm, ns);
 	w->ops++;
 }
 
@@ -243,7 +246,7 @@ static void measure(struct churn *c, struct perf_report *r)
 	struct perf_load l = {.o = o, .threads = o->threads, .ctx = c, .fn = fill,
 			      .iters = UINT64_MAX / 2};
 	struct perf_row *row = perf_row_new(PERF_OPS, "mixed", 0);
-	struct perf_arm *arm = perf_row_arm(row, "swarm", 0);
+	struct perf_arm *arm = perf_row_arm(row, "swarm", perf_samples(o, perf_iters(o, ITERS)));
 	struct perf_opts *writable = (struct perf_opts *)&c->o->c;
 	const uint64_t duration = o->duration_ns;
 
@@ -252,7 +255,7 @@ static void measure(struct churn *c, struct perf_report *r)
 	writable->duration_ns = duration;
 	forget(c);
 	l.fn = churn;
-	l.iters = o->iters ? o->iters : 1000000;
+	l.iters = perf_iters(o, ITERS);
 	for (uint32_t i = 0; i < o->runs; i++)
 		perf_must(o, perf_load_run(&l, PERF_OPS, arm), "mixed operations");
 	row->extra = more(c);
@@ -267,6 +270,8 @@ static void measure(struct churn *c, struct perf_report *r)
 static const struct swt_opt options[] = {
 	{"sizes", 's', SWT_STR, offsetof(struct churn_opts, sizes), "SPEC",
 	 "64,4k,1M: each as likely; lognormal:4k:1.5 (median, sigma) (default lognormal:4k:1.5)", NULL},
+	{"all", 'a', SWT_FLAG, PERF_O(struct churn_opts, c, all_sizes), NULL,
+	 "every power of two from 2 bytes to 8 MiB, each as likely", NULL},
 	{"trace", 0, SWT_STR, offsetof(struct churn_opts, trace), "FILE",
 	 "sizes of the requests of a trace, input_length x --token-bytes", NULL},
 	{"token-bytes", 0, SWT_SIZE, offsetof(struct churn_opts, token_bytes), "SIZE",
@@ -281,7 +286,11 @@ static const struct swt_opt options[] = {
 	PERF_OPT_LOCAL(struct churn_opts, c),
 	PERF_OPT_ARENA(struct churn_opts, c),
 	PERF_OPT_LATENCY(struct churn_opts, c),
+	PERF_OPT_UNSORTED(struct churn_opts, c),
 	PERF_OPT_OUTPUT(struct churn_opts, c),
+	PERF_OPT_NO_NET(struct churn_opts, c, "the store is of this host"),
+	PERF_OPT_NOT(struct churn_opts, c, 8, "outs", 'o', "N", "one operation a call"),
+	PERF_OPT_NOT(struct churn_opts, c, 9, "tx-depth", 't', "N", "nothing is READ from another node"),
 	{NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL},
 };
 
@@ -295,18 +304,17 @@ static int settle(struct churn *c, struct churn_opts *o)
 {
 	char why[256] = "";
 
-	if (o->c.threads < 1 || o->c.threads > PERF_THREADS_MAX)
-		return swt_error(&command, SWT_USAGE, "--threads=%u: expected 1 to %u", o->c.threads,
-				 PERF_THREADS_MAX);
 	if (o->gets != UINT32_MAX && o->gets > 99)
 		return swt_error(&command, SWT_USAGE, "--gets=%u: expected 0 to 99", o->gets);
 	if (o->gets == UINT32_MAX)
 		o->gets = o->full ? 0 : 70;
-	if (o->sizes && o->trace)
-		return swt_error(&command, SWT_USAGE, "give either --sizes or --trace");
+	if ((o->sizes != NULL) + (o->trace != NULL) + o->c.all_sizes > 1)
+		return swt_error(&command, SWT_USAGE, "give one of --sizes, --all and --trace");
 	if (o->trace) {
 		if (perf_sizes_trace(&c->sizes, o->trace, o->token_bytes ? o->token_bytes : 16, why, sizeof(why)))
 			return swt_error(&command, 1, "%s", why);
+	} else if (o->c.all_sizes) {
+		perf_sizes_list(&c->sizes, o->c.size, o->c.size_count);
 	} else if (perf_sizes_parse(&c->sizes, o->sizes ? o->sizes : "lognormal:4k:1.5")) {
 		return swt_error(&command, SWT_USAGE,
 				 "--sizes=%s: expected sizes such as 64,4k,1M or lognormal:MEDIAN:SIGMA", o->sizes);
@@ -348,7 +356,7 @@ int main(int argc, char **argv)
 	forget(&c);
 	r = perf_report_new(&o.c, "Swarm churn");
 	perf_describe(r, &c.rig);
-	perf_report_set(r, "sizes", json_string(o.trace ? o.trace : o.sizes ? o.sizes : "lognormal:4k:1.5"));
+	perf_report_set(r, "sizes", json_string(o.trace ? o.trace : o.c.all_sizes ? "all" : o.sizes ? o.sizes : "lognormal:4k:1.5"));
 	perf_report_set(r, "gets_percent", json_integer(o.gets));
 	measure(&c, r);
 	perf_others_end();

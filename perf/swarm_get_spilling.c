@@ -1,197 +1,282 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * swarm_get_spilling.c - what a local get of a resident object costs while the store spills at full speed, beside the
- * same gets in the same run before the writer began. Usage: swarm_get_spilling [--output=json] [--seconds=N] [--dir=DIR]
- *
- * Another process puts objects of 1 MiB as fast as it gets room; its bytes are written to disk all the while. Each get
- * is timed by itself, less the clock's own cost.
+ * swarm_get_spilling - what a local get of a resident object costs while the store spills at full speed, beside the
+ * same gets while nothing is spilled, turn by turn. Another process puts objects of 1 MiB as fast as it gets room, and
+ * is stopped for the quiet half of each run.
  */
-#include <getopt.h>
-#include <jansson.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <swarm/store.h>
+#include "perf/common/bench.h"
+#include "perf/common/scratch.h"
 
-#include "transport/base/base.h"
-#include "transport/base/env.h"
-
+#define SET	   PERF_SET_FIRST
+#define WRITER_SET (PERF_SET_FIRST + 1)
 #define KEYS	   256u
-#define SAMPLE_MAX 8000000u
+#define ARENA	   MIB(256)
+#define HALF_NS	   NS_PER_S
+#define SETTLE_MS  50
+#define SETTLE_MAX (20 * NS_PER_S)
 
-struct figures {
-	double p50, p99, p999;
-	uint64_t gets;
+struct gs_opts {
+	struct perf_opts c;
+	const char *dir;
 };
 
-static uint64_t now(void)
+struct gs {
+	const struct gs_opts *o;
+	struct perf_rig rig;
+	uint64_t size, clock_ns;
+	pid_t writer;
+	int go; /* a byte: the store is there */
+};
+
+/* ---- the writer, a process of its own ---- */
+
+static _Noreturn void write_for_ever(const char *run, int go)
 {
-	return swi_now(swi_env_real());
-}
-
-static void must(int rc, const char *what)
-{
-	if (rc >= 0)
-		return;
-	fprintf(stderr, "%s: %s\n", what, swarm_strerror(rc));
-	exit(1);
-}
-
-static struct swarm_ref numbered(uint64_t i)
-{
-	return (struct swarm_ref){.id = {.w = {0x737069, i + 1}}, .home = 1};
-}
-
-static int by_value(const void *a, const void *b)
-{
-	const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static struct figures measure(struct swarm_store *st, double seconds, uint32_t *sample)
-{
-	const uint64_t end = now() + (uint64_t)(seconds * 1e9);
-	uint64_t clock_ns = UINT64_MAX, n = 0, t = now();
-
-	for (uint32_t i = 0; i < 1000; i++) {
-		t = now();
-		clock_ns = swi_min_u64(clock_ns, now() - t);
-	}
-	while (n < SAMPLE_MAX && t < end) {
-		struct swarm_view v;
-		uint64_t ns;
-
-		t = now();
-		must(swarm_store_get(st, numbered(n % KEYS), 10 * NS_PER_S, &v), "get");
-		swarm_view_release(st, &v);
-		ns = now() - t;
-		sample[n++] = (uint32_t)swi_min_u64(UINT32_MAX, ns - swi_min_u64(ns, clock_ns));
-	}
-	qsort(sample, n, sizeof(*sample), by_value);
-	return (struct figures){.p50 = sample[n / 2],
-				.p99 = sample[(uint64_t)((double)n * 0.99)],
-				.p999 = sample[(uint64_t)((double)n * 0.999)],
-				.gets = n};
-}
-
-static pid_t start_writer(const char *dir)
-{
-	const pid_t pid = fork();
 	struct swarm_store *st;
-	char why[256] = "";
+	char byte;
 
-	if (pid)
-		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (swarm_store_attach(dir, &st, why, sizeof(why)))
+	if (read(go, &byte, 1) != 1 || swarm_store_attach(run, &st, NULL, 0))
 		_exit(1);
 	for (uint64_t i = 0;; i++) {
 		struct swarm_buf b;
 
-		must(swarm_store_create(st, numbered(1000000 + i), MIB(1), 60 * NS_PER_S, &b), "create");
-		memset(b.data, (int)i, 4096);
-		must(swarm_store_seal(st, &b), "seal");
+		if (swarm_store_create(st, perf_ref(WRITER_SET, i, PERF_SERVER_NODE), MIB(1), 60 * NS_PER_S, &b))
+			_exit(1);
+		memset(b.data, (int)i, SWI_PAGE);
+		if (swarm_store_seal(st, &b))
+			_exit(1);
 	}
 }
 
-/* Bytes written to disk so far. */
-static double spilled(struct swarm_store *st)
+static void start_writer(struct gs *g, const char *run)
 {
-	char *text;
-	json_t *doc;
-	double v;
+	int fd[2];
 
-	must(swarm_store_status(st, &text), "status");
-	doc = json_loads(text, 0, NULL);
-	v = json_number_value(json_object_get(doc, "spilled_bytes"));
-	json_decref(doc);
-	free(text);
-	return v;
+	if (pipe2(fd, O_CLOEXEC))
+		perf_die(&g->o->c, "pipe: %s", strerror(errno));
+	fflush(NULL);
+	g->writer = fork();
+	if (g->writer < 0)
+		perf_die(&g->o->c, "fork: %s", strerror(errno));
+	if (!g->writer) {
+		close(fd[1]);
+		write_for_ever(run, fd[0]);
+	}
+	close(fd[0]);
+	g->go = fd[1];
 }
 
-static void print(const struct figures *quiet, const struct figures *busy, double bytes_per_s, bool json)
+static uint64_t spilled(const struct gs *g)
 {
-	const double ratio = quiet->p99 > 0 ? busy->p99 / quiet->p99 : 0;
-
-	if (json)
-		printf("{\"name\": \"get_64B_spilling\", \"lat_ns.p50\": %.0f, \"lat_ns.p99\": %.0f, \"lat_ns.p99_9\": %.0f, "
-		       "\"samples\": %llu, \"spill_bytes_per_s\": %.0f, \"baseline.p50\": %.0f, \"baseline.value\": %.0f, "
-		       "\"baseline.p99_9\": %.0f, \"ratio\": %.3f}\n",
-		       busy->p50, busy->p99, busy->p999, (unsigned long long)busy->gets, bytes_per_s, quiet->p50,
-		       quiet->p99, quiet->p999, ratio);
-	else
-		printf("get of 64 B, quiet: p50 %.0f p99 %.0f p99.9 %.0f ns; while %.0f MB/s are spilled: p50 %.0f p99 %.0f "
-		       "p99.9 %.0f ns; p99 ratio %.3f\n",
-		       quiet->p50, quiet->p99, quiet->p999, bytes_per_s / 1e6, busy->p50, busy->p99, busy->p999, ratio);
+	if (waitpid(g->writer, NULL, WNOHANG) == g->writer)
+		perf_die(&g->o->c, "the writer has ended: is there room on the disk?");
+	return perf_status(g->rig.st, "spilled_bytes");
 }
 
-static void run(struct swarm_store *st, const char *dir, double seconds, bool json)
+/* Until nothing is written to disk any more. */
+static void be_quiet(const struct gs *g)
 {
-	uint32_t *sample = calloc(SAMPLE_MAX, sizeof(*sample));
-	const uint8_t data[64] = {0};
-	struct figures quiet, busy;
-	double bytes, begin;
-	pid_t writer;
+	const uint64_t end = perf_now() + SETTLE_MAX;
+	uint64_t before, now = spilled(g);
 
-	if (!sample)
-		exit(1);
-	memset(sample, 1, SAMPLE_MAX * sizeof(*sample));
-	for (uint64_t i = 0; i < KEYS; i++)
-		must(swarm_store_put(st, numbered(i), data, sizeof(data), NS_PER_S), "put");
-	quiet = measure(st, seconds, sample);
-	writer = start_writer(dir);
-	while (spilled(st) < MIB(64)) /* until it has filled the arena */
-		;
-	begin = (double)now() / 1e9;
-	bytes = spilled(st);
-	busy = measure(st, seconds, sample);
-	bytes = spilled(st) - bytes;
-	print(&quiet, &busy, bytes / ((double)now() / 1e9 - begin), json);
-	kill(writer, SIGKILL);
-	waitpid(writer, NULL, 0);
-	free(sample);
+	(void)kill(g->writer, SIGSTOP);
+	do {
+		before = now;
+		poll(NULL, 0, SETTLE_MS);
+		now = spilled(g);
+		if (perf_now() > end)
+			perf_die(&g->o->c, "the store does not come to rest");
+	} while (now != before);
+}
+
+/* Until the arena is full and everything new means that something is written. */
+static void be_busy(const struct gs *g)
+{
+	const uint64_t from = spilled(g), end = perf_now() + SETTLE_MAX;
+
+	(void)kill(g->writer, SIGCONT);
+	while (spilled(g) < from + MIB(64))
+		if (perf_now() > end)
+			perf_die(&g->o->c, "nothing is spilled");
+}
+
+/* ---- the gets ---- */
+
+static void get_some(struct perf_worker *w)
+{
+	struct gs *g = w->load->ctx;
+	uint64_t now = perf_now(), i = w->index;
+
+	while (perf_go(w, now)) {
+		const struct swarm_ref ref = perf_ref(SET, i++ % KEYS, PERF_SERVER_NODE);
+		const uint64_t t0 = perf_now();
+		struct swarm_view v;
+		uint64_t ns;
+
+		w->error = swarm_store_get(g->rig.st, ref, 10 * NS_PER_S, &v);
+		if (w->error)
+			return;
+		if (g->o->c.check_data && (v.len != g->size || !perf_filled(v.data, v.len, ref)))
+			w->error = SWARM_ECORRUPT;
+		swarm_view_release(g->rig.st, &v);
+		now = perf_now();
+		ns = now - t0 - swi_min_u64(now - t0, g->clock_ns);
+		perf_hist_add(w->hist, ns);
+		if (w->arm)
+			perf_arm_sample(w->arm, ns);
+		w->ops++;
+		w->bytes += g->size;
+	}
+}
+
+/* One half of a run; its p99 goes to *@out_p99. */
+static uint64_t half(struct gs *g, struct perf_arm *arm, double *out_p99)
+{
+	struct perf_row *scratch = perf_row_new(PERF_LAT, "half", g->size);
+	struct perf_arm *one = perf_row_arm(scratch, "half", arm->sample_max);
+	struct perf_load l = {.o = &g->o->c, .threads = g->o->c.threads, .iters = g->o->c.iters, .ctx = g, .fn = get_some};
+	uint64_t ns;
+
+	perf_must(&g->o->c, perf_load_run(&l, PERF_LAT, one), "get");
+	*out_p99 = perf_hist_percentile(&one->hist, 99);
+	for (uint64_t i = 0; i < one->sample_count; i++)
+		perf_arm_sample(arm, one->samples[i]);
+	perf_arm_run(arm, PERF_LAT, &one->hist, one->ops, one->bytes, one->ns);
+	ns = one->ns;
+	perf_row_free(scratch);
+	return ns;
+}
+
+static void set_spread(json_t *j, const char *key, const double *v, uint32_t n)
+{
+	const struct perf_spread s = perf_spread_of(v, n);
+	char name[64];
+
+	json_object_set_new(j, key, json_real(s.median));
+	snprintf(name, sizeof(name), "%s_min", key);
+	json_object_set_new(j, name, json_real(s.min));
+	snprintf(name, sizeof(name), "%s_max", key);
+	json_object_set_new(j, name, json_real(s.max));
+}
+
+static void measure(struct gs *g, struct perf_report *r)
+{
+	const struct perf_opts *o = &g->o->c;
+	struct perf_row *row = perf_row_new(PERF_LAT, "get, while spilling", g->size);
+	const uint64_t samples = o->unsorted ? (uint64_t)o->iters * o->runs : 0;
+	struct perf_arm *busy = perf_row_arm(row, "swarm", samples);
+	struct perf_arm *quiet = perf_row_arm(row, "the same while nothing is spilled", 0);
+	double p99[PERF_RUNS_MAX], base[PERF_RUNS_MAX], ratio[PERF_RUNS_MAX], speed[PERF_RUNS_MAX];
+
+	for (uint32_t i = 0; i < o->runs; i++) {
+		be_quiet(g);
+		(void)half(g, quiet, &base[i]);
+		be_busy(g);
+		const uint64_t before = spilled(g), ns = half(g, busy, &p99[i]);
+
+		speed[i] = (double)(spilled(g) - before) * 1e9 / (double)swi_max_u64(ns, 1);
+		ratio[i] = base[i] > 0 ? p99[i] / base[i] : 0;
+	}
+	row->extra = json_object();
+	set_spread(row->extra, "p99_ns", p99, o->runs);
+	set_spread(row->extra, "baseline_p99_ns", base, o->runs);
+	set_spread(row->extra, "p99_ratio", ratio, o->runs);
+	set_spread(row->extra, "spill_bytes_per_s", speed, o->runs);
+	perf_report_row(r, row);
+	perf_report_note(r, " p99 while %.0f MB/s are spilled: %.0f ns, else %.0f ns: ratio %.3f",
+			 perf_spread_of(speed, o->runs).median / 1e6, perf_spread_of(p99, o->runs).median,
+			 perf_spread_of(base, o->runs).median, perf_spread_of(ratio, o->runs).median);
+}
+
+static const struct swt_opt options[] = {
+	{"size", 's', SWT_STR, PERF_O(struct gs_opts, c, size_text), "SIZE", "bytes of an object (default 64)", NULL},
+	{"iters", 'n', SWT_U32, PERF_O(struct gs_opts, c, iters), "N", "gets in each half of a run", NULL},
+	{"duration", 'D', SWT_TIME, PERF_O(struct gs_opts, c, duration_ns), "TIME",
+	 "time of each half of a run instead (default 1)", NULL},
+	{"check-data", 0, SWT_FLAG, PERF_O(struct gs_opts, c, check_data), NULL,
+	 "check every byte, as a part of what is timed", NULL},
+	{"dir", 0, SWT_STR, offsetof(struct gs_opts, dir), "FOLDER",
+	 "where to spill; everything made there goes again (default /var/tmp)", NULL},
+	PERF_OPT_LOAD(struct gs_opts, c),
+	PERF_OPT_ARENA(struct gs_opts, c),
+	PERF_OPT_LATENCY(struct gs_opts, c),
+	PERF_OPT_UNSORTED(struct gs_opts, c),
+	PERF_OPT_OUTPUT(struct gs_opts, c),
+	PERF_OPT_NO_NET(struct gs_opts, c, "the gets are local"),
+	{NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL},
+};
+
+static const struct swt_command command = {
+	.name = "swarm_get_spilling",
+	.summary = "Measures local gets while the store spills, beside the same gets while it does not.",
+	.opts = options,
+};
+
+static void open_store(struct gs *g, const char *run, const char *spill)
+{
+	const struct perf_opts *o = &g->o->c;
+	const struct swarm_store_opts so = {.size = sizeof(so),
+					    .flags = o->huge ? SWARM_STORE_HUGE_PAGES : 0,
+					    .arena_bytes = o->arena_bytes ? o->arena_bytes : ARENA,
+					    .dir = run,
+					    .spill_dir = spill,
+					    .node = PERF_SERVER_NODE};
+	char why[256] = "";
+
+	if (swarm_store_open(&so, &g->rig.st, why, sizeof(why)))
+		perf_die(o, "%s", why);
+	g->rig.o = o;
+	g->rig.home = PERF_SERVER_NODE;
+	perf_make(&g->rig, SET, KEYS, g->size);
+	if (write(g->go, "", 1) != 1)
+		perf_die(o, "the writer is gone");
+}
+
+static int settle(struct gs_opts *o)
+{
+	if (o->c.size_count > 1)
+		return swt_error(&command, SWT_USAGE, "--size: one size at a time");
+	if (!o->c.size_count)
+		o->c.size[0] = 64;
+	if (o->c.unsorted && !o->c.iters)
+		return swt_error(&command, SWT_USAGE, "--unsorted takes --iters");
+	if (!o->c.iters && !o->c.duration_ns)
+		o->c.duration_ns = HALF_NS;
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = {{"output", required_argument, NULL, 'o'},
-					      {"seconds", required_argument, NULL, 's'},
-					      {"dir", required_argument, NULL, 'd'},
-					      {NULL, 0, NULL, 0}};
-	struct swarm_store_opts o = {.size = sizeof(o), .arena_bytes = MIB(256), .node = 1};
-	char dir[] = "/tmp/swarm-perf-XXXXXX", spill[4096], why[256] = "", path[64];
-	const char *under = "/var/tmp";
-	struct swarm_store *st;
-	double seconds = 3;
-	bool json = false;
-	int c;
+	struct gs_opts o = {0};
+	struct gs g = {.o = &o, .clock_ns = perf_clock_cost()};
+	char run[PERF_SCRATCH_MAX], spill[PERF_SCRATCH_MAX];
+	struct perf_report *r;
+	int rc = perf_opts_parse(&command, argc, argv, &o, &o.c);
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		if (c == 'o')
-			json = !strcmp(optarg, "json");
-		else if (c == 's')
-			seconds = strtod(optarg, NULL);
-		else if (c == 'd')
-			under = optarg;
-		else
-			return 2;
-	}
-	snprintf(spill, sizeof(spill), "%s/swarm-perf-XXXXXX", under);
-	if (!mkdtemp(dir) || !mkdtemp(spill))
-		return 1;
-	o.dir = dir;
-	o.spill_dir = spill;
-	if (swarm_store_open(&o, &st, why, sizeof(why))) {
-		fprintf(stderr, "%s\n", why);
-		return 1;
-	}
-	run(st, dir, seconds, json);
-	swarm_store_close(st);
-	snprintf(path, sizeof(path), "%s/swarm.lock", dir);
-	unlink(path);
-	rmdir(dir);
-	return rmdir(spill) ? 1 : 0; /* a store leaves nothing behind */
+	if (!rc)
+		rc = settle(&o);
+	if (rc)
+		return rc == SWT_HELP_GIVEN ? 0 : rc;
+	g.size = o.c.size[0];
+	perf_scratch(&o.c, "/tmp", run);
+	perf_scratch(&o.c, o.dir ? o.dir : "/var/tmp", spill);
+	start_writer(&g, run); /* before this process has threads */
+	open_store(&g, run, spill);
+	r = perf_report_new(&o.c, "Swarm gets while the store spills");
+	perf_report_set(r, "threads", json_integer(o.c.threads));
+	perf_report_set(r, "runs", json_integer(o.c.runs));
+	perf_report_set(r, "folder", json_string(o.dir ? o.dir : "/var/tmp"));
+	measure(&g, r);
+	(void)kill(g.writer, SIGKILL);
+	(void)waitpid(g.writer, NULL, 0);
+	perf_rig_close(&g.rig);
+	return perf_report_end(r);
 }

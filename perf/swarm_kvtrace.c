@@ -136,6 +136,8 @@ static const struct swt_opt options[] = {
 	{"nodes", 'N', SWT_U32, offsetof(struct kv_opts, nodes), "N", "nodes of the cluster (default 1)", NULL},
 	{"block", 's', SWT_SIZE, offsetof(struct kv_opts, block_bytes), "SIZE",
 	 "bytes of a block (default 4k)", NULL},
+	{"requests", 'n', SWT_U32, offsetof(struct kv_opts, c) + offsetof(struct perf_opts, iters), "N",
+	 "only the first N requests of the file", NULL},
 	{"speed", 0, SWT_U32, offsetof(struct kv_opts, speed), "N",
 	 "requests start N times as fast as recorded (default: as fast as they go)", NULL},
 	{"spill", 0, SWT_STR, offsetof(struct kv_opts, spill_dir), "FOLDER",
@@ -151,6 +153,20 @@ static const struct swt_opt options[] = {
 	PERF_OPT_ARENA(struct kv_opts, c),
 	PERF_OPT_LATENCY(struct kv_opts, c),
 	PERF_OPT_FORMAT(struct kv_opts, c),
+	PERF_OPT_NOT(struct kv_opts, c, 0, "qp", 'q', "N",
+		     "a node opens as many queue pairs to a peer as the devices of both allow"),
+	PERF_OPT_NOT(struct kv_opts, c, 1, "gid-index", 'x', "N",
+		     "the GID is that of the address to bind to; give --bind=ADDRESS"),
+	PERF_OPT_NOT(struct kv_opts, c, 2, "port", 'p', "PORT", "all nodes are in this process, on ports of their own"),
+	PERF_OPT_NOT(struct kv_opts, c, 3, "tx-depth", 't', "N", "a request looks up its blocks one after the other"),
+	PERF_OPT_NOT(struct kv_opts, c, 4, "outs", 'o', "N", "a request looks up its blocks one after the other"),
+	PERF_OPT_NOT(struct kv_opts, c, 5, "duration", 'D', "TIME", "the trace says how much there is; see --requests and --speed"),
+	PERF_OPT_NOT(struct kv_opts, c, 6, "threads", 0, "N", "each node has one; see --nodes"),
+	PERF_OPT_NOT_FLAG(struct kv_opts, c, 7, "all", 'a', "all blocks of a cache are of one size"),
+	PERF_OPT_NOT_FLAG(struct kv_opts, c, 8, "bidirectional", 'b', "every node reads from every other as it is"),
+	PERF_OPT_NOT_FLAG(struct kv_opts, c, 9, "events", 'e', "a request waits for its blocks"),
+	PERF_OPT_NOT_FLAG(struct kv_opts, c, 10, "unsorted", 'U', "see --histogram"),
+	PERF_OPT_NOT_FLAG(struct kv_opts, c, 11, "check-data", 0, "every byte of every hit is checked, always"),
 	{NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL},
 };
 
@@ -215,6 +231,8 @@ int main(int argc, char **argv)
 		return swt_error(&command, SWT_USAGE, "--spill-size goes with --spill");
 	if (perf_trace_file(&trace, argv[argc - 1], why, sizeof(why)))
 		return swt_error(&command, 1, "%s", why);
+	if (o.c.iters)
+		perf_trace_cut(&trace, o.c.iters);
 	kv.nodes = o.nodes;
 	kv.block_bytes = o.block_bytes;
 	kv.speed = o.speed;

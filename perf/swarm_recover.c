@@ -1,154 +1,110 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * swarm_recover - how long a kept spill log takes to open: segments written by an earlier process are
- * known from their footers; with --crash that process ends without closing, so the last one is scanned.
+ * swarm_recover - how long a kept spill log takes to open: segments written by an earlier process are known from
+ * their footers; with --crash that process ends without closing, so the last one is scanned.
  */
-#include <getopt.h>
-#include <jansson.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "spill_bench.h"
-#include "tools/opt.h"
-
-struct opts {
-	uint64_t bytes, size, segment;
-	const char *dir, *output;
-	bool crash, keep_files;
-	uint32_t runs;
-};
+#include "perf/spill_bench.h"
 
 static const struct swt_opt options[] = {
-	{"bytes", 'b', SWT_SIZE, offsetof(struct opts, bytes), "SIZE", "bytes of objects in the log (default 10G)", NULL},
-	{"size", 's', SWT_SIZE, offsetof(struct opts, size), "SIZE", "bytes of one object on disk (default 1M)", NULL},
-	{"segment", 0, SWT_SIZE, offsetof(struct opts, segment), "SIZE", "bytes of a segment (default 64M)", NULL},
-	{"dir", 'd', SWT_STR, offsetof(struct opts, dir), "DIR", "where the log is made, and removed (default .)", NULL},
-	{"crash", 0, SWT_FLAG, offsetof(struct opts, crash), NULL, "the writer is killed: the last segment has no footer", NULL},
-	{"runs", 'r', SWT_U32, offsetof(struct opts, runs), "N", "times to open it (default 5)", NULL},
-	{"output", 0, SWT_CHOICE, offsetof(struct opts, output), "FORMAT", "text or json (default text)", "text|json"},
+	{"bytes", 0, SWT_SIZE, offsetof(struct spill_opts, bytes), "SIZE",
+	 "bytes of objects in the log (default 10G)", NULL},
+	SPILL_OPT_SIZE,
+	{"segment", 0, SWT_SIZE, offsetof(struct spill_opts, segment_bytes), "SIZE",
+	 "bytes of a segment (default 64M)", NULL},
+	{"crash", 0, SWT_FLAG, offsetof(struct spill_opts, crash), NULL,
+	 "the writer is killed: the last segment has no footer (one run: opening writes it)", NULL},
+	SPILL_OPT_DIR,
+	PERF_OPT_OUTPUT(struct spill_opts, c),
 	{NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL},
 };
 
 static const struct swt_command command = {
 	.name = "swarm_recover",
-	.summary = "Times the opening of a kept spill log.",
+	.summary = "Measures how long a kept spill log takes to open.",
 	.opts = options,
 };
 
-static struct bench_opts bench_opts_of(const struct opts *o)
-{
-	return (struct bench_opts){
-		.program = "swarm_recover", .size = o->size,
-		.count = swi_max_u64(o->bytes / o->size, 1),
-		.depth = o->size < SWI_LARGE_MIN ? 4096 : o->size >= MIB(16) ? 4 : 16,
-		.dir = o->dir, .keep = true, .segment_bytes = o->segment};
-}
-
 /* In a process of its own, so that it can die. */
-static int write_log(const struct opts *o)
+static void write_log(const struct spill_opts *o, uint64_t size)
 {
-	const struct bench_opts bo = bench_opts_of(o);
 	int status = -1;
-	struct bench b;
-	double cpu;
 	pid_t pid;
 
 	fflush(NULL);
 	pid = fork();
 	if (pid < 0)
-		return -errno;
+		perf_die(&o->c, "fork: %s", strerror(errno));
 	if (!pid) {
-		if (bench_open(&b, &bo) || bench_all(&b, swi_spill_write, &cpu) < 0)
-			_exit(1);
+		struct spill_bench b;
+
+		spill_open(&b, o, size, 0);
+		(void)spill_all(&b, swi_spill_write);
 		if (o->crash)
 			(void)kill(getpid(), SIGKILL);
-		bench_close(&b);
+		spill_close(&b);
 		_exit(0);
 	}
-	if (waitpid(pid, &status, 0) != pid)
-		return -ECHILD;
-	if (o->crash ? !WIFSIGNALED(status) : status != 0)
-		return -EIO;
-	return 0;
+	if (waitpid(pid, &status, 0) != pid || (o->crash ? !WIFSIGNALED(status) : status != 0))
+		perf_die(&o->c, "the writer failed");
 }
 
-static int open_once(const struct opts *o, double *out_seconds, uint64_t *out_objects)
+/* What one size leaves must not be found by the next. */
+static void sweep(const struct spill_opts *o, uint64_t size)
 {
-	const struct bench_opts bo = bench_opts_of(o);
-	struct bench b;
-	int rc = bench_open(&b, &bo);
+	struct spill_opts all = *o;
+	struct spill_bench b;
 
-	if (!rc) {
-		*out_seconds = b.open_seconds;
-		*out_objects = swi_spill_stats(b.sp)->objects;
+	all.keep = false;
+	spill_open(&b, &all, size, 1);
+	spill_close(&b);
+}
+
+static void row_of(struct spill_opts *o, uint64_t size, struct perf_report *r)
+{
+	struct perf_row *row = perf_row_new(PERF_LAT, o->crash ? "open, writer killed" : "open", size);
+	struct perf_arm *arm = perf_row_arm(row, "swarm", 0);
+	uint64_t objects = 0;
+
+	o->c.iters = (uint32_t)swi_max_u64(o->bytes / size, 1);
+	write_log(o, size);
+	for (uint32_t i = 0; i < o->c.runs; i++) {
+		struct spill_bench b;
+
+		spill_open(&b, o, size, 1);
+		objects = swi_spill_stats(b.sp)->objects;
+		if (objects != o->c.iters)
+			perf_die(&o->c, "%llu of %u objects were found", (unsigned long long)objects, o->c.iters);
+		perf_arm_value(arm, b.open_seconds * 1e9);
+		arm->ops++;
+		arm->bytes += objects * size;
+		arm->ns += (uint64_t)(b.open_seconds * 1e9);
+		spill_close(&b);
 	}
-	bench_close(&b);
-	return rc;
-}
-
-/* An earlier life is swept where nothing is kept. */
-static void sweep(const struct opts *o)
-{
-	struct bench_opts bo = bench_opts_of(o);
-	struct bench b;
-
-	bo.keep = false;
-	(void)bench_open(&b, &bo);
-	bench_close(&b);
-}
-
-static int by_value(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static void report(const struct opts *o, double *v, uint32_t n, uint64_t objects)
-{
-	qsort(v, n, sizeof(*v), by_value);
-	if (!strcmp(o->output, "json")) {
-		json_t *root = json_pack("{s:i, s:s, s:I, s:I, s:I, s:b, s:i, s:f, s:f, s:f}", "schema", 1,
-					 "program", "swarm_recover", "bytes", (json_int_t)o->bytes,
-					 "size_bytes", (json_int_t)o->size, "objects", (json_int_t)objects,
-					 "crash", (int)o->crash, "runs", (int)n, "open_ns", v[n / 2] * 1e9,
-					 "open_ns.min", v[0] * 1e9, "open_ns.max", v[n - 1] * 1e9);
-
-		json_dumpf(root, stdout, JSON_INDENT(1));
-		printf("\n");
-		json_decref(root);
-		return;
-	}
-	printf("recover  %llu bytes in %llu objects of %llu%s: %.3f s (%.3f .. %.3f)\n",
-	       (unsigned long long)o->bytes, (unsigned long long)objects, (unsigned long long)o->size,
-	       o->crash ? ", the writer was killed" : "", v[n / 2], v[0], v[n - 1]);
+	sweep(o, size);
+	row->extra = json_pack("{s:I, s:I, s:b}", "objects", (json_int_t)objects, "log_bytes",
+			       (json_int_t)(objects * size), "writer_killed", (int)o->crash);
+	perf_report_row(r, row);
+	perf_report_note(r, "            %llu objects, %llu bytes", (unsigned long long)objects,
+			 (unsigned long long)(objects * size));
 }
 
 int main(int argc, char **argv)
 {
-	struct opts o = {.bytes = GIB(10), .size = MIB(1), .segment = MIB(64), .dir = ".", .runs = 5};
-	double seconds[BENCH_RUNS_MAX];
-	uint64_t objects = 0;
-	int first, rc = swt_parse(&command, argc, argv, &o, &first);
-	uint32_t n = 0;
+	struct spill_opts o = {.bytes = GIB(10), .segment_bytes = MIB(64), .keep = true};
+	struct perf_report *r;
+	const int rc = spill_parse(&command, argc, argv, &o);
 
 	if (rc)
 		return rc == SWT_HELP_GIVEN ? 0 : rc;
-	if (!o.output)
-		o.output = "text";
-	if (o.runs < 1 || o.runs > BENCH_RUNS_MAX || o.size < SWI_GRANULE || o.bytes < o.size ||
-	    o.size % (o.size < SWI_LARGE_MIN ? SWI_GRANULE : SWI_PAGE))
-		return swt_error(&command, SWT_USAGE, "bad --runs, --size or --bytes");
 	if (o.crash)
-		o.runs = 1; /* the first opening writes the missing footer */
-	rc = write_log(&o);
-	while (!rc && n < o.runs)
-		rc = open_once(&o, &seconds[n++], &objects);
-	sweep(&o);
-	if (rc)
-		return swt_error(&command, SWT_FAILED, "%s", swarm_strerror(rc));
-	report(&o, seconds, n, objects);
-	return objects == bench_opts_of(&o).count ? 0 : swt_error(&command, SWT_FAILED, "objects are missing");
+		o.c.runs = 1; /* the first opening writes the missing footer */
+	r = perf_report_new(&o.c, "Swarm recovery of a spill log");
+	spill_describe(r, &o);
+	for (uint32_t i = 0; i < o.c.size_count; i++)
+		row_of(&o, o.c.size[i], r);
+	return perf_report_end(r);
 }

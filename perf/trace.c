@@ -196,6 +196,18 @@ int perf_trace_file(struct perf_trace *t, const char *path, char *why, size_t wh
 	return rc;
 }
 
+/* Blocks are numbered as they appear: those of the first requests are the first numbers. */
+void perf_trace_cut(struct perf_trace *t, uint64_t n)
+{
+	if (n >= t->requests)
+		return;
+	t->requests = n;
+	t->refs = n ? t->request[n].first : 0;
+	t->distinct = 0;
+	for (uint64_t i = 0; i < t->refs; i++)
+		t->distinct = swi_max_u64(t->distinct, t->block[i] + 1ull);
+}
+
 void perf_trace_fini(struct perf_trace *t)
 {
 	struct perf_trace_id *e, *tmp;

@@ -35,6 +35,8 @@ int perf_trace_line(struct perf_trace *t, const char *line, size_t len, char *wh
 int perf_trace_text(struct perf_trace *t, const char *text, size_t len, char *why, size_t why_len);
 /* 0 or < 0 with @why. */
 int perf_trace_file(struct perf_trace *t, const char *path, char *why, size_t why_len);
+/* Only the first @n requests are left. */
+void perf_trace_cut(struct perf_trace *t, uint64_t n);
 void perf_trace_fini(struct perf_trace *t);
 /* The share of references to blocks that were referred to before: what an unlimited cache hits. */
 static inline double perf_trace_reuse(const struct perf_trace *t)

@@ -16,6 +16,26 @@ static struct {
 	uint32_t n;
 } others;
 
+int perf_lat_bw_parse(const struct swt_command *cmd, int argc, char **argv, void *out, struct perf_opts *o,
+		      const char *const *op)
+{
+	static const uint64_t few[] = {64, KIB(4), KIB(64), MIB(1)};
+	const int rc = perf_opts_parse(cmd, argc, argv, out, o);
+	const bool here = o->local || o->attach;
+
+	if (rc)
+		return rc;
+	if (!here && (*op || o->others))
+		return swt_error(cmd, SWT_USAGE, "--op and --others go with --local or --attach");
+	if (here && o->depth)
+		return swt_error(cmd, SWT_USAGE, "--tx-depth goes with HOST or --loopback");
+	if (!o->size_count) {
+		memcpy(o->size, few, sizeof(few));
+		o->size_count = SWI_ARRAY_LEN(few);
+	}
+	return 0;
+}
+
 void perf_make(struct perf_rig *rig, uint64_t set, uint64_t count, uint64_t size)
 {
 	if (perf_remote(rig)) {
@@ -103,7 +123,9 @@ void perf_bases_open(struct perf_bases *b, struct perf_rig *rig, struct perf_row
 	if (!b->tool && !missing)
 		return;
 	b->tool_arm = row->arm_count;
-	perf_row_arm(row, b->tool ? b->tool : missing, 0)->why = b->tool ? "it failed" : "not installed";
+	perf_row_arm(row, b->tool ? b->tool : missing, 0)->why = b->tool	     ? "it failed"
+		: strcmp(missing, "fi_rma_bw") ? "not installed"
+					       : "not installed (of fabtests, which Debian has no package of)";
 }
 
 void perf_bases_run(struct perf_bases *b, struct perf_row *row, uint32_t depth, uint64_t iters)

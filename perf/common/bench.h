@@ -14,6 +14,37 @@
 #include "perf/common/tool.h"
 #include "store/shm.h"
 
+/* The two commands of a harness that measures latency and bandwidth of one thing, in the order of enum perf_kind. */
+#define PERF_LAT_AND_BW(lat_name, bw_name, what, lat_options, bw_options)                          \
+	{                                                                                          \
+		{.name = lat_name,                                                                 \
+		 .summary = "Measures the latency of " what ". Without HOST: the server.",         \
+		 .args = "[HOST]",                                                                 \
+		 .args_max = 1,                                                                    \
+		 .opts = lat_options},                                                             \
+		{.name = bw_name,                                                                  \
+		 .summary = "Measures the bandwidth of " what ". Without HOST: the server.",       \
+		 .args = "[HOST]",                                                                 \
+		 .args_max = 1,                                                                    \
+		 .opts = bw_options},                                                              \
+	}
+/* perf_opts_parse() of these; @op: the option of that name inside @out. */
+int perf_lat_bw_parse(const struct swt_command *cmd, int argc, char **argv, void *out, struct perf_opts *o,
+		      const char *const *op);
+static inline bool perf_is_server(const struct perf_opts *o)
+{
+	return !o->host && !o->loopback && !o->local && !o->attach;
+}
+static inline uint64_t perf_iters(const struct perf_opts *o, uint64_t dflt)
+{
+	return o->iters ? o->iters : dflt;
+}
+/* Room for samples of @iters operations in each run. */
+static inline uint64_t perf_samples(const struct perf_opts *o, uint64_t iters)
+{
+	return o->unsorted ? iters * o->runs : 0;
+}
+
 /* Objects of @size where they are to be read from: our own store, or the server's. */
 void perf_make(struct perf_rig *rig, uint64_t set, uint64_t count, uint64_t size);
 /* Deletes them; returns when their memory is free again. */

@@ -9,8 +9,6 @@
 #include "perf/common/report.h"
 #include "transport/base/env.h"
 
-#define PERF_THREADS_MAX 256u
-
 struct perf_load;
 
 struct perf_worker {

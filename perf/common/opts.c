@@ -1,8 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* opts.c - see opts.h. Runs before any thread starts. */
+#include <stdarg.h>
+
 #include "perf/common/opts.h"
 
 #define ITEM_MAX 32u
+
+_Noreturn void perf_die(const struct perf_opts *o, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "%s: ", o->program);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(1);
+}
 
 /* Cuts the next item of a list off; false at its end. An empty or overlong item becomes "", which no parser takes. */
 static bool next_item(const char **s, const char *separators, char item[ITEM_MAX])
@@ -68,6 +82,20 @@ static int sizes(const struct swt_command *cmd, struct perf_opts *o)
 	return 0;
 }
 
+/* The first option that was given and that this program only knows to refuse. */
+static int refuse(const struct swt_command *cmd, const void *out)
+{
+	for (const struct swt_opt *i = cmd->opts; i->name; i++) {
+		const char *at = (const char *)out + i->off;
+
+		if (!i->help || strncmp(i->help, PERF_NOT, strlen(PERF_NOT)))
+			continue;
+		if (i->kind == SWT_FLAG ? *(const bool *)at : *(const char *const *)(const void *)at != NULL)
+			return swt_error(cmd, SWT_USAGE, "--%s is %s", i->name, i->help);
+	}
+	return 0;
+}
+
 static int check(const struct swt_command *cmd, struct perf_opts *o)
 {
 	const int modes = o->loopback + o->local + o->attach + (o->host != NULL);
@@ -75,19 +103,22 @@ static int check(const struct swt_command *cmd, struct perf_opts *o)
 	if (modes > 1)
 		return swt_error(cmd, SWT_USAGE,
 				 "give one of HOST, --loopback, --local and --attach");
-	if (o->qps != UINT32_MAX)
+	if ((o->local || o->attach) &&
+	    (o->transport || o->device || o->key_file || o->bind || o->port != UINT32_MAX))
 		return swt_error(cmd, SWT_USAGE,
-				 "--qp=%u: a node opens as many queue pairs to a peer as the devices of both allow; "
-				 "the number cannot be set", o->qps);
-	if (o->gid != UINT32_MAX)
-		return swt_error(cmd, SWT_USAGE,
-				 "--gid-index=%u: the GID is that of the address to bind to: give --bind=ADDRESS",
-				 o->gid);
+				 "--transport, --device, --port, --bind and --key-file go with HOST, --loopback or the server");
+	if (o->loopback && (o->key_file || o->port != UINT32_MAX))
+		return swt_error(cmd, SWT_USAGE, "--port and --key-file go with HOST or the server");
+	if (o->port == UINT32_MAX)
+		o->port = PERF_PORT;
 	if (o->runs < 1 || o->runs > PERF_RUNS_MAX)
 		return swt_error(cmd, SWT_USAGE, "--runs=%u: expected 1 to %u", o->runs,
 				 PERF_RUNS_MAX);
 	if (o->port < 1 || o->port > 65535)
 		return swt_error(cmd, SWT_USAGE, "--port=%u: expected 1 to 65535", o->port);
+	if (o->threads < 1 || o->threads > PERF_THREADS_MAX)
+		return swt_error(cmd, SWT_USAGE, "--threads=%u: expected 1 to %u", o->threads,
+				 PERF_THREADS_MAX);
 	if (o->iters && o->duration_ns)
 		return swt_error(cmd, SWT_USAGE, "give either --iters or --duration");
 	if (o->percentiles &&
@@ -105,18 +136,19 @@ int perf_opts_parse(const struct swt_command *cmd, int argc, char **argv, void *
 	int first, rc;
 
 	o->program = cmd->name;
-	o->qps = o->gid = UINT32_MAX;
 	o->argc = argc;
 	o->argv = argv;
 	if (!o->runs)
 		o->runs = 5;
-	if (!o->port)
-		o->port = PERF_PORT;
+	o->port = UINT32_MAX; /* not given */
 	if (!o->threads)
 		o->threads = 1;
 	memcpy(o->percent, percent, sizeof(percent));
 	o->percent_count = SWI_ARRAY_LEN(percent);
 	rc = swt_parse(cmd, argc, argv, out, &first);
+	if (rc)
+		return rc;
+	rc = refuse(cmd, out);
 	if (rc)
 		return rc;
 	if (!o->output)

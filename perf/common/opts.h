@@ -7,6 +7,8 @@
 #ifndef SWARM_PERF_OPTS_H
 #define SWARM_PERF_OPTS_H
 
+#include <swarm/error.h>
+
 #include "tools/opt.h"
 
 #define PERF_PORT	  18555u /* not perftest's 18515 */
@@ -14,6 +16,9 @@
 #define PERF_SIZES_MAX	  40u
 #define PERF_PERCENT_MAX  16u
 #define PERF_SIZE_ALL_MAX MIB(8) /* -a: 2 bytes to this, as perftest */
+#define PERF_THREADS_MAX  256u
+#define PERF_NOT_MAX	  24u
+#define PERF_NOT	  "not here: "
 
 struct perf_opts {
 	const char *program;
@@ -41,8 +46,11 @@ struct perf_opts {
 	bool loopback, local, attach;
 	uint32_t others;
 	const char *transport, *device, *key_file, *bind;
-	uint32_t port, qps, gid;
+	uint32_t port;
 	bool events, bidirectional;
+	/* options of perftest that mean nothing to a program: see PERF_OPT_NOT */
+	const char *not_text[PERF_NOT_MAX];
+	bool not_flag[PERF_NOT_MAX];
 	/* the store */
 	uint64_t arena_bytes;
 	bool huge;
@@ -122,10 +130,37 @@ struct perf_opts {
 	 "address that the server listens on (loopback: 127.0.0.1)", NULL},                        \
 	{"key-file", 0, SWT_STR, PERF_O(T, m, key_file), "FILE",                                   \
 	 "cluster key, the same on both hosts", NULL},                                             \
-	{"qp", 'q', SWT_U32, PERF_O(T, m, qps), "N",                                               \
-	 "refused: a node opens as many queue pairs to a peer as the devices of both allow", NULL}, \
-	{"gid-index", 'x', SWT_U32, PERF_O(T, m, gid), "N",                                        \
-	 "refused: the GID is that of the address to bind to, see --bind", NULL}
+	PERF_OPT_NOT(T, m, 0, "qp", 'q', "N",                                                      \
+		     "a node opens as many queue pairs to a peer as the devices of both allow"),   \
+	PERF_OPT_NOT(T, m, 1, "gid-index", 'x', "N",                                               \
+		     "the GID is that of the address to bind to; give --bind=ADDRESS")
+
+/*
+ * What users of perftest may try and this program cannot do: known to it, shown in its help, refused with the
+ * reason. @slot: another one for each of a program, below PERF_NOT_MAX; 0 to 7 are of the groups here.
+ */
+#define PERF_OPT_NOT(T, m, slot, name, letter, arg, why)                                           \
+	{name, letter, SWT_STR, PERF_O(T, m, not_text[slot]), arg, PERF_NOT why, NULL}
+#define PERF_OPT_NOT_FLAG(T, m, slot, name, letter, why)                                           \
+	{name, letter, SWT_FLAG, PERF_O(T, m, not_flag[slot]), NULL, PERF_NOT why, NULL}
+
+/* Programs without a network. */
+#define PERF_OPT_NO_NET(T, m, why)                                                                 \
+	PERF_OPT_NOT(T, m, 0, "qp", 'q', "N", why),                                                \
+		PERF_OPT_NOT(T, m, 1, "gid-index", 'x', "N", why),                                 \
+		PERF_OPT_NOT(T, m, 2, "port", 'p', "PORT", why),                                   \
+		PERF_OPT_NOT(T, m, 3, "transport", 0, "NAME", why),                                \
+		PERF_OPT_NOT(T, m, 7, "device", 'd', "NAME", why),                                 \
+		PERF_OPT_NOT_FLAG(T, m, 4, "bidirectional", 'b', why),                             \
+		PERF_OPT_NOT_FLAG(T, m, 5, "events", 'e', why)
+
+/* "program: text" on stderr, and the end with status 1. */
+_Noreturn void perf_die(const struct perf_opts *o, const char *fmt, ...) SWI_PRINTF(2, 3);
+static inline void perf_must(const struct perf_opts *o, int rc, const char *what)
+{
+	if (SWI_UNLIKELY(rc < 0))
+		perf_die(o, "%s: %s", what, swarm_strerror(rc));
+}
 
 /* Fills in the defaults of what was left out and checks it. As swt_parse(). @o lies inside @out. */
 int perf_opts_parse(const struct swt_command *cmd, int argc, char **argv, void *out,

@@ -10,6 +10,7 @@ struct perf_report {
 	const char *title;
 	json_t *doc, *results, *config;
 	bool text, csv, header_done;
+	enum perf_kind headed; /* the columns that were printed last */
 };
 
 #define RULE                                                                                       \
@@ -134,6 +135,16 @@ static json_t *runs_json(const struct perf_arm *arm)
 	return a;
 }
 
+/* cpu_s_per_gb and its spread, where every run knows it. */
+static void set_cpu(json_t *j, const struct perf_arm *arm)
+{
+	for (uint32_t i = 0; i < arm->runs; i++)
+		if (arm->cpu[i] < 0)
+			return;
+	if (arm->runs)
+		set_spread(j, "cpu_s_per_gb", perf_spread_of(arm->cpu, arm->runs));
+}
+
 static json_t *baseline_json(const struct perf_opts *o, const struct perf_row *row, uint32_t i)
 {
 	const struct perf_arm *arm = row->arm[i];
@@ -148,6 +159,7 @@ static json_t *baseline_json(const struct perf_opts *o, const struct perf_row *r
 	set_spread(b, "value", perf_spread_of(arm->value, arm->runs));
 	json_object_set_new(b, "runs", runs_json(arm));
 	set_spread(b, "ratio", perf_ratio(row, i));
+	set_cpu(b, arm);
 	if (arm->hist.count)
 		json_object_set_new(b, "lat_ns", lat_json(o, &arm->hist));
 	return b;
@@ -189,6 +201,7 @@ static json_t *row_json(const struct perf_opts *o, const struct perf_row *row)
 		set_real(j, "bw_bytes_per_s", (double)arm->bytes / s);
 	if (row->kind != PERF_OPS && arm->ops)
 		set_real(j, "ops_per_s", (double)arm->ops / s);
+	set_cpu(j, arm);
 	baselines(o, row, j);
 	if (row->extra)
 		json_object_update(j, row->extra);
@@ -200,6 +213,19 @@ static json_t *row_json(const struct perf_opts *o, const struct perf_row *row)
 }
 
 /* ---- text and CSV ---- */
+
+static void text_columns(struct perf_report *r, enum perf_kind kind)
+{
+	if (kind == PERF_LAT)
+		printf(" #bytes     #iterations  t_min[usec]  t_typical[usec] t_avg[usec]  t_stdev[usec]  "
+		       "99%%[usec]  99.9%%[usec]  t_max[usec]  op\n");
+	else if (kind == PERF_BW)
+		printf(" #bytes     #iterations  BW min[MB/sec]   BW median[MB/sec]  BW max[MB/sec]  "
+		       "MsgRate[Mpps]  op\n");
+	else
+		printf(" #bytes     #iterations  min[1/sec]       median[1/sec]      max[1/sec]      op\n");
+	r->headed = kind;
+}
 
 static void text_header(struct perf_report *r, enum perf_kind kind)
 {
@@ -220,12 +246,7 @@ static void text_header(struct perf_report *r, enum perf_kind kind)
 		printf(" %-14s : %-32s%s", key, value, ++column % 2 ? "" : "\n");
 	}
 	printf("%s" RULE "\n", column % 2 ? "\n" : "");
-	if (kind == PERF_LAT)
-		printf(" #bytes     #iterations  t_min[usec]  t_typical[usec] t_avg[usec]  t_stdev[usec]  "
-		       "99%%[usec]  99.9%%[usec]  t_max[usec]  op\n");
-	else
-		printf(" #bytes     #iterations  BW min[MB/sec]   BW median[MB/sec]  BW max[MB/sec]  "
-		       "MsgRate[Mpps]  op\n");
+	text_columns(r, kind);
 	r->header_done = true;
 }
 
@@ -249,16 +270,30 @@ static void text_arm(const struct perf_row *row, const struct perf_arm *a)
 		       (unsigned long long)row->size_bytes, (unsigned long long)a->ops, s.min / 1e6,
 		       s.median / 1e6, s.max / 1e6, size > 0 ? s.median / size / 1e6 : 0, row->op);
 	else
-		printf(" %-10llu %-12llu %-16s %-18s %-15s %-14.6f %s\n",
-		       (unsigned long long)row->size_bytes, (unsigned long long)a->ops, "", "", "",
-		       s.median / 1e6, row->op);
+		printf(" %-10llu %-12llu %-16.0f %-18.0f %-15.0f %s\n",
+		       (unsigned long long)row->size_bytes, (unsigned long long)a->ops, s.min, s.median,
+		       s.max, row->op);
+}
+
+static void text_cpu(const struct perf_arm *a)
+{
+	json_t *j = json_object();
+
+	set_cpu(j, a);
+	if (json_object_get(j, "cpu_s_per_gb"))
+		printf("            %.3f CPU seconds for 10^9 bytes\n",
+		       json_real_value(json_object_get(j, "cpu_s_per_gb")));
+	json_decref(j);
 }
 
 static void text_row(struct perf_report *r, const struct perf_row *row)
 {
 	if (!r->header_done)
 		text_header(r, row->kind);
+	else if (r->headed != row->kind)
+		text_columns(r, row->kind);
 	text_arm(row, row->arm[0]);
+	text_cpu(row->arm[0]);
 	for (uint32_t i = 1; i < row->arm_count; i++) {
 		const struct perf_arm *a = row->arm[i];
 		const struct perf_spread v = perf_spread_of(a->value, a->runs), q = perf_ratio(row, i);

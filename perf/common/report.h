@@ -27,6 +27,7 @@ struct perf_arm {
 	uint64_t *samples;     /* in order, with -U; NULL without */
 	uint64_t sample_count, sample_max;
 	double value[PERF_RUNS_MAX];
+	double cpu[PERF_RUNS_MAX]; /* CPU seconds per 10^9 bytes; < 0 = not known */
 	uint64_t ops, bytes, ns; /* of all runs; ns is the time that they took */
 	uint32_t runs;
 	const char *why; /* runs == 0: why this baseline is not there */
@@ -56,6 +57,12 @@ void perf_arm_run(struct perf_arm *arm, enum perf_kind kind, const struct perf_h
 		  uint64_t bytes, uint64_t ns);
 /* The same for a baseline that reports its own value. */
 void perf_arm_value(struct perf_arm *arm, double value);
+/* What the last run cost: CPU seconds per 10^9 bytes. */
+static inline void perf_arm_cpu(struct perf_arm *arm, double s_per_gb)
+{
+	SWI_BUG_ON(!arm->runs);
+	arm->cpu[arm->runs - 1] = s_per_gb;
+}
 static inline void perf_arm_sample(struct perf_arm *arm, uint64_t ns)
 {
 	if (arm->sample_count < arm->sample_max)

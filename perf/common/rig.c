@@ -2,11 +2,12 @@
 /* rig.c - see rig.h. One thread. */
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <swarm/version.h>
 
 #include "perf/common/rig.h"
 #include "perf/common/serve.h"
@@ -72,18 +73,6 @@ static void own(void)
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGHUP, &sa, NULL);
 	atexit(at_end);
-}
-
-_Noreturn void perf_die(const struct perf_opts *o, const char *fmt, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "%s: ", o->program);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(1);
 }
 
 const char *perf_dir(const struct perf_opts *o)
@@ -275,7 +264,8 @@ static void join_server(struct perf_rig *rig)
 			 rc == -ETIMEDOUT || rc == SWARM_EPEERLOST || rc == -ECONNREFUSED
 				 ? "nobody answers; start the same program there without a host"
 				 : swarm_strerror(rc));
-	hello = perf_ask(rig, json_pack("{s:s, s:i}", "cmd", "hello", "node", (int)rig->next_node - 1));
+	hello = perf_ask(rig, json_pack("{s:s, s:i, s:s}", "cmd", "hello", "node", (int)rig->next_node - 1,
+				      "version", swarm_version()));
 	rig->server_arena = (uint64_t)json_integer_value(json_object_get(hello, "arena_bytes"));
 	snprintf(rig->backend, sizeof(rig->backend), "%s",
 		 json_string_value(json_object_get(hello, "backend")));

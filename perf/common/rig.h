@@ -29,14 +29,6 @@ struct perf_rig {
 	char backend[64];
 };
 
-/* "program: text" on stderr, and the end with status 1. */
-_Noreturn void perf_die(const struct perf_opts *o, const char *fmt, ...) SWI_PRINTF(2, 3);
-static inline void perf_must(const struct perf_opts *o, int rc, const char *what)
-{
-	if (SWI_UNLIKELY(rc < 0))
-		perf_die(o, "%s: %s", what, swarm_strerror(rc));
-}
-
 /* A folder of this program, made at the first call; removed at its end. */
 const char *perf_dir(const struct perf_opts *o);
 /*

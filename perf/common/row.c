@@ -44,6 +44,7 @@ void perf_row_free(struct perf_row *row)
 void perf_arm_value(struct perf_arm *arm, double value)
 {
 	SWI_BUG_ON(arm->runs == PERF_RUNS_MAX);
+	arm->cpu[arm->runs] = -1;
 	arm->value[arm->runs++] = value;
 }
 

@@ -148,6 +148,8 @@ int perf_serve(const struct perf_opts *o, uint64_t arena, const char *key, int o
 	} else {
 		printf("waiting for a client: %s [OPTION]... HOST (here %s, cluster key %s)\n", o->program,
 		       swarm_store_address(s.st), s.key);
+		if (o->size_text || o->all_sizes || o->iters || o->duration_ns || o->outs || o->depth || o->threads > 1)
+			printf("sizes, numbers and threads are the client's to give; those given here are not used\n");
 		fflush(stdout);
 	}
 	for (uint64_t number = 0; !rc && !s.over; number++) {

@@ -4,7 +4,7 @@
  * are objects themselves (JSON), so there is no second channel and nobody without the cluster key is heard.
  *
  * A request {"cmd": ..} is a named object with the next number, an answer an object of the server's.
- *   hello                      -> {"arena_bytes", "backend"}
+ *   hello {node, version}      -> {"arena_bytes", "backend"}; both ends have to be of one version
  *   make {set, count, size}    -> objects of perf_ref(set, 0 .. count - 1, server)
  *   drop {set, count}          -> deleted
  *   pull {set, count, size, home, threads, iters, check} -> the server gets the client's objects; {"ns", "ops"}

@@ -5,6 +5,8 @@
  */
 #include <pthread.h>
 
+#include <swarm/version.h>
+
 #include "perf/common/data.h"
 #include "perf/common/raw.h"
 #include "perf/common/serve.h"
@@ -259,8 +261,15 @@ static json_t *do_hello(struct perf_server *s, const json_t *request)
 	const char *backend = json_string_value(json_object_get(t, "backend"));
 	const char *device = json_string_value(json_object_get(t, "device"));
 	const char *by = carrier(status, number(request, "node"));
-	char both[128];
+	const char *version = json_string_value(json_object_get(request, "version"));
+	char both[256];
 
+	if (!version || strcmp(version, swarm_version())) {
+		snprintf(both, sizeof(both), "this is version %s, the client is %.32s: both ends have to be of one version",
+			 swarm_version(), version ? version : "older");
+		json_decref(status);
+		return refuse(both);
+	}
 	if (by && backend && strcmp(by, backend))
 		snprintf(both, sizeof(both), "%s", by);
 	else

@@ -6,6 +6,14 @@
 #include "perf/trace.h"
 #include "transport/base/env.h"
 
+void perf_sizes_list(struct perf_sizes *s, const uint64_t *list, uint32_t n)
+{
+	*s = (struct perf_sizes){.cap = UINT64_MAX, .count = n};
+	s->list = calloc(n, sizeof(*s->list));
+	SWI_BUG_ON(!s->list);
+	memcpy(s->list, list, n * sizeof(*list));
+}
+
 int perf_sizes_parse(struct perf_sizes *s, const char *spec)
 {
 	static const char name[] = "lognormal:";
@@ -18,10 +26,7 @@ int perf_sizes_parse(struct perf_sizes *s, const char *spec)
 	if (strncmp(spec, name, strlen(name))) {
 		if (perf_size_list(spec, list, PERF_SIZES_MAX, &n))
 			return -EINVAL;
-		s->list = calloc(n, sizeof(*s->list));
-		SWI_BUG_ON(!s->list);
-		memcpy(s->list, list, n * sizeof(*list));
-		s->count = n;
+		perf_sizes_list(s, list, n);
 		return 0;
 	}
 	spec += strlen(name);

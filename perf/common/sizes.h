@@ -12,6 +12,8 @@ struct perf_sizes {
 	uint64_t cap; /* larger ones are cut to it */
 };
 
+/* Those in @list. */
+void perf_sizes_list(struct perf_sizes *s, const uint64_t *list, uint32_t n);
 /* "64,4k" or "lognormal:4k:1.5". 0 or -EINVAL. */
 int perf_sizes_parse(struct perf_sizes *s, const char *spec);
 /* The prompts of a trace at @token_bytes. < 0 with @why. */

@@ -7,7 +7,10 @@
 
 #include <cmocka.h>
 
+#include <swarm/version.h>
+
 #include "perf/common/report.h"
+#include "perf/common/serve.h"
 #include "transport/base/env.h"
 
 #define N 200000u
@@ -163,6 +166,41 @@ static void document__has_the_promised_keys(void **state)
 	json_decref(doc);
 }
 
+/* Of an answer; "" = none. */
+static const char *error_of(const json_t *answer)
+{
+	const char *text = json_string_value(json_object_get(answer, "error"));
+
+	return text ? text : "";
+}
+
+static void server__refuses_another_version(void **state)
+{
+	const struct swarm_store_opts so = {.size = sizeof(so), .arena_bytes = MIB(16), .node = 1};
+	struct perf_opts o = {.program = "test"};
+	struct perf_server s = {.o = &o, .arena = MIB(16)};
+	static const char *const bad[] = {"{\"cmd\": \"hello\", \"node\": 2}",
+					  "{\"cmd\": \"hello\", \"node\": 2, \"version\": \"0.0.9\"}"};
+	json_t *request, *answer;
+
+	(void)state;
+	assert_int_equal(swarm_store_open(&so, &s.st, NULL, 0), 0);
+	for (size_t i = 0; i < SWI_ARRAY_LEN(bad); i++) {
+		request = json_loads(bad[i], 0, NULL);
+		answer = perf_serve_one(&s, request);
+		assert_non_null(strstr(error_of(answer), "both ends have to be of one version"));
+		json_decref(answer);
+		json_decref(request);
+	}
+	request = json_pack("{s:s, s:i, s:s}", "cmd", "hello", "node", 2, "version", swarm_version());
+	answer = perf_serve_one(&s, request);
+	assert_string_equal(error_of(answer), "");
+	assert_int_equal(json_integer_value(json_object_get(answer, "arena_bytes")), MIB(16));
+	json_decref(answer);
+	json_decref(request);
+	swarm_store_close(s.st);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -171,6 +209,7 @@ int main(void)
 		cmocka_unit_test(lists__are_read_or_refused),
 		cmocka_unit_test(ratios__are_taken_run_by_run),
 		cmocka_unit_test(document__has_the_promised_keys),
+		cmocka_unit_test(server__refuses_another_version),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * alloc_util.c - swarm_alloc_util: how full the arena's allocator gets. Objects of a mix of sizes are put for ever;
+ * swarm_alloc_util - how full the arena's allocator gets. Objects of a mix of sizes are put for ever;
  * when there is no room, objects are evicted until there is: the oldest, of which one in four was used again and
  * stays (--evict=random: any). What counts is the share of the arena that payload has, as the mean over all puts
  * after the arena was full for the first time, and the least.
@@ -9,12 +9,13 @@
  * ones are extents of their own, on the side that the store would take. Only the allocator's records exist: no
  * memory is touched, so that an arena may be larger than this machine.
  */
-#include <getopt.h>
 #include <math.h>
 
+#include "perf/common/load.h"
+#include "perf/common/sizes.h"
+#include "perf/trace.h"
 #include "store/extent.h"
 #include "store/shm.h"
-#include "transport/base/env.h"
 
 #define BLOCK_TOKENS 512u
 #define NONE	     UINT64_MAX
@@ -44,7 +45,7 @@ struct mix { /* where sizes come from */
 	uint64_t *sizes, count;
 };
 
-static void die(const char *what)
+_Noreturn static void die(const char *what)
 {
 	fprintf(stderr, "swarm_alloc_util: %s\n", what);
 	exit(1);
@@ -85,29 +86,24 @@ static uint64_t draw(struct sim *s, const struct mix *m)
 /* Every block of every request of a trace file, in order. */
 static void read_trace(struct mix *m, const char *path)
 {
-	FILE *f = fopen(path, "re");
-	static char line[1 << 20];
-	uint64_t cap = 0;
+	struct perf_trace t = {0};
+	char why[512] = "";
 
-	if (!f)
-		die("the trace cannot be read");
-	while (fgets(line, sizeof(line), f)) {
-		const char *at = strstr(line, "\"input_length\":");
-		uint64_t tokens = at ? strtoull(at + 15, NULL, 10) : 0;
+	if (perf_trace_file(&t, path, why, sizeof(why)))
+		die(why);
+	for (uint64_t i = 0; i < t.requests; i++)
+		m->count += (t.request[i].input_tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+	m->sizes = calloc(swi_max_u64(m->count, 1), sizeof(*m->sizes));
+	if (!m->sizes || !m->count)
+		die(m->count ? "out of memory" : "the trace has no prompts");
+	for (uint64_t i = 0, n = 0; i < t.requests; i++)
+		for (uint64_t left = t.request[i].input_tokens; left;) {
+			const uint64_t tokens = swi_min_u64(left, BLOCK_TOKENS);
 
-		for (; tokens; tokens -= swi_min_u64(tokens, BLOCK_TOKENS)) {
-			if (m->count == cap) {
-				cap = cap ? cap * 2 : 4096;
-				m->sizes = realloc(m->sizes, cap * sizeof(*m->sizes));
-				if (!m->sizes)
-					die("out of memory");
-			}
-			m->sizes[m->count++] = swi_min_u64(tokens, BLOCK_TOKENS) * m->token_bytes;
+			m->sizes[n++] = tokens * m->token_bytes;
+			left -= tokens;
 		}
-	}
-	fclose(f);
-	if (!m->count)
-		die("the trace has no requests");
+	perf_trace_fini(&t);
 }
 
 /* ---- the store's way of placing ---- */
@@ -239,97 +235,117 @@ static void put(struct sim *s, uint64_t len)
 
 /* ---- ---- */
 
-static double run(const struct mix *m, uint64_t arena, uint64_t ops, uint64_t seed, bool random, bool json)
+struct au_opts {
+	struct perf_opts c;
+	const char *mix, *trace, *evict, *lognormal, *min;
+	uint64_t token_bytes;
+	uint32_t seed;
+};
+
+static double run(const struct au_opts *o, const struct mix *m, uint64_t arena, struct perf_report *r)
 {
-	struct sim s = {.arena = swi_align_up(arena, SWI_PAGE), .seed = seed, .least = 1, .random = random};
+	struct sim s = {.arena = swi_align_up(arena, SWI_PAGE), .seed = o->seed, .least = 1,
+			.random = o->evict && !strcmp(o->evict, "random")};
+	const uint64_t puts = o->c.iters, begin = perf_now();
+	struct perf_row *row = perf_row_new(PERF_OPS, m->name, 0);
 
 	if (swi_extents_init(&s.x, s.arena))
 		die("no such arena");
-	while (s.puts < ops)
+	while (s.puts < puts)
 		put(&s, draw(&s, m));
+	perf_arm_run(perf_row_arm(row, "swarm", 0), PERF_OPS, NULL, s.puts, 0, perf_now() - begin);
 	const char *wrong = swi_extents_check(&s.x);
 
 	if (wrong)
 		die(wrong);
 	const double mean = s.samples ? s.sum / (double)s.samples : 0;
 
-	printf(json ? "{\"name\": \"%s\", \"arena_bytes\": %llu, \"ops\": %llu, \"live_objects\": %llu, "
-		      "\"utilisation.mean\": %.4f, \"utilisation.min\": %.4f, \"free_pieces\": %llu, "
-		      "\"largest_free_bytes\": %llu}\n"
-		    : "%s: arena %llu, %llu puts, %llu objects live, utilisation %.4f (least %.4f), "
-		      "%llu free pieces, the largest %llu\n",
-	       m->name, (unsigned long long)s.arena, (unsigned long long)s.puts,
-	       (unsigned long long)s.n, mean, s.least, (unsigned long long)s.x.free_blocks,
-	       (unsigned long long)swi_extents_largest(&s.x));
+	row->extra = json_pack("{s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I}", "arena_bytes", (json_int_t)s.arena,
+			       "live_objects", (json_int_t)s.n, "evicted_objects", (json_int_t)s.evicted,
+			       "utilisation_mean", mean, "utilisation_min", s.samples ? s.least : 0,
+			       "utilisation_samples", (json_int_t)s.samples, "free_pieces",
+			       (json_int_t)s.x.free_blocks, "largest_free_bytes",
+			       (json_int_t)swi_extents_largest(&s.x));
+	perf_report_row(r, row);
+	perf_report_note(r, " %s: %llu objects live, utilisation %.4f (least %.4f), %llu free pieces, the largest %llu bytes",
+			 m->name, (unsigned long long)s.n, mean, s.samples ? s.least : 0,
+			 (unsigned long long)s.x.free_blocks, (unsigned long long)swi_extents_largest(&s.x));
 	swi_extents_fini(&s.x);
 	free(s.live);
 	return mean;
 }
 
-static const char help[] =
-    "usage: swarm_alloc_util [OPTION..]\n"
-    "How full the arena's allocator gets with objects of mixed sizes, evicted for ever.\n"
-    "  -n N                  puts (default 10000000)\n"
-    "  -a, --arena-mib N     arena (default 8192); no memory of that size is needed\n"
-    "  -m, --mix NAME        lognormal, blocks (as a trace of prompts cut into blocks), or both (default)\n"
-    "  --trace FILE          the blocks of a Mooncake trace instead of generated ones\n"
-    "  --token-bytes N       bytes that a token takes in a block of 512 (default 2048)\n"
-    "  --median N, --sigma X of the log-normal mix (default 32768, 1.5)\n"
-    "  --evict NAME          oldest (default; one in four stays) or random\n"
-    "  --seed N              (default 1)\n"
-    "  --min X               fail when a mean is below X\n"
-    "  --output=text|json\n";
+static const struct swt_opt options[] = {
+	{"iters", 'n', SWT_U32, PERF_O(struct au_opts, c, iters), "N", "puts (default 10000000)", NULL},
+	{"arena", 0, SWT_SIZE, PERF_O(struct au_opts, c, arena_bytes), "SIZE",
+	 "arena (default 8G); no memory of that size is needed", NULL},
+	{"mix", 'm', SWT_CHOICE, offsetof(struct au_opts, mix), "NAME",
+	 "lognormal, blocks (as a trace of prompts cut into blocks), or both (default)", "lognormal|blocks|both"},
+	{"lognormal", 0, SWT_STR, offsetof(struct au_opts, lognormal), "MEDIAN:SIGMA",
+	 "sizes of that mix, cut at 64 MiB (default 32k:1.5)", NULL},
+	{"trace", 0, SWT_STR, offsetof(struct au_opts, trace), "FILE",
+	 "the blocks of a Mooncake trace instead of generated ones", NULL},
+	{"token-bytes", 0, SWT_SIZE, offsetof(struct au_opts, token_bytes), "SIZE",
+	 "bytes that a token takes in a block of 512 (default 2048)", NULL},
+	{"evict", 0, SWT_CHOICE, offsetof(struct au_opts, evict), "NAME",
+	 "oldest: one in four was used again and stays (default); or random", "oldest|random"},
+	{"seed", 0, SWT_U32, offsetof(struct au_opts, seed), "N", "of the random numbers (default 1)", NULL},
+	{"min", 0, SWT_STR, offsetof(struct au_opts, min), "X", "fail when a mean is below X", NULL},
+	PERF_OPT_FORMAT(struct au_opts, c),
+	{NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL},
+};
+
+static const struct swt_command command = {
+	.name = "swarm_alloc_util",
+	.summary = "Measures how full the arena's allocator gets with objects of mixed sizes, evicted for ever.",
+	.opts = options,
+};
+
+/* "32k:1.5" */
+static int lognormal_of(const struct au_opts *o, struct mix *m)
+{
+	struct perf_sizes s = {0};
+	char spec[64];
+
+	snprintf(spec, sizeof(spec), "lognormal:%s", o->lognormal);
+	if (perf_sizes_parse(&s, spec) || s.list)
+		return swt_error(&command, SWT_USAGE, "--lognormal=%s: expected a median and a sigma such as 32k:1.5",
+				 o->lognormal);
+	m->median = exp(s.mu);
+	m->sigma = s.sigma;
+	perf_sizes_fini(&s);
+	return 0;
+}
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = {
-	    {"arena-mib", required_argument, NULL, 'a'}, {"mix", required_argument, NULL, 'm'},
-	    {"trace", required_argument, NULL, 't'},	 {"token-bytes", required_argument, NULL, 'k'},
-	    {"median", required_argument, NULL, 'd'},	 {"sigma", required_argument, NULL, 's'},
-	    {"seed", required_argument, NULL, 'e'},	 {"min", required_argument, NULL, 'x'},
-	    {"output", required_argument, NULL, 'o'},	 {"help", no_argument, NULL, 'h'},
-	    {"evict", required_argument, NULL, 'v'},
-	    {NULL, 0, NULL, 0}};
-	struct mix logn = {.name = "lognormal", .median = 32768, .sigma = 1.5};
-	struct mix blocks = {.name = "blocks", .token_bytes = 2048};
-	uint64_t ops = 10000000, arena = MIB(8192), seed = 1;
-	const char *which = "both", *trace = NULL;
-	double least = 0, mean = 1;
-	bool json = false, random = false;
-	int c;
+	struct au_opts o = {.c.iters = 10000000, .c.arena_bytes = GIB(8), .seed = 1, .token_bytes = 2048,
+			    .lognormal = "32k:1.5"};
+	struct mix logn = {.name = "lognormal"}, blocks = {.name = "blocks"};
+	struct perf_report *r;
+	double mean = 1, least;
+	int rc = perf_opts_parse(&command, argc, argv, &o, &o.c);
 
-	while ((c = getopt_long(argc, argv, "n:a:m:h", longs, NULL)) != -1) {
-		if (c == 'n')
-			ops = strtoull(optarg, NULL, 10);
-		else if (c == 'a')
-			arena = MIB(strtoull(optarg, NULL, 10));
-		else if (c == 'm')
-			which = optarg;
-		else if (c == 't')
-			trace = optarg;
-		else if (c == 'k')
-			blocks.token_bytes = strtoull(optarg, NULL, 10);
-		else if (c == 'd')
-			logn.median = strtod(optarg, NULL);
-		else if (c == 's')
-			logn.sigma = strtod(optarg, NULL);
-		else if (c == 'e')
-			seed = strtoull(optarg, NULL, 10);
-		else if (c == 'x')
-			least = strtod(optarg, NULL);
-		else if (c == 'v')
-			random = !strcmp(optarg, "random");
-		else if (c == 'o')
-			json = !strcmp(optarg, "json");
-		else
-			return fputs(help, c == 'h' ? stdout : stderr), c == 'h' ? 0 : 2;
-	}
-	if (trace)
-		read_trace(&blocks, trace);
-	if (strcmp(which, "blocks"))
-		mean = fmin(mean, run(&logn, arena, ops, seed, random, json));
-	if (strcmp(which, "lognormal"))
-		mean = fmin(mean, run(&blocks, arena, ops, seed, random, json));
+	if (!rc)
+		rc = lognormal_of(&o, &logn);
+	if (rc)
+		return rc == SWT_HELP_GIVEN ? 0 : rc;
+	least = o.min ? strtod(o.min, NULL) : 0;
+	blocks.token_bytes = o.token_bytes;
+	if (o.trace)
+		read_trace(&blocks, o.trace);
+	r = perf_report_new(&o.c, "Swarm allocator");
+	perf_report_set(r, "lognormal", json_string(o.lognormal));
+	perf_report_set(r, "blocks_of", json_string(o.trace ? o.trace : "generated"));
+	perf_report_set(r, "evict", json_string(o.evict ? o.evict : "oldest"));
+	perf_report_set(r, "seed", json_integer(o.seed));
+	if (!o.mix || strcmp(o.mix, "blocks"))
+		mean = fmin(mean, run(&o, &logn, o.c.arena_bytes, r));
+	if (!o.mix || strcmp(o.mix, "lognormal"))
+		mean = fmin(mean, run(&o, &blocks, o.c.arena_bytes, r));
 	free(blocks.sizes);
-	return mean < least;
+	rc = perf_report_end(r);
+	if (mean < least)
+		fprintf(stderr, "swarm_alloc_util: a mean of %.4f is below %s\n", mean, o.min);
+	return rc || mean < least;
 }
