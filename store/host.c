@@ -140,7 +140,7 @@ static int make_disks(struct swi_host *h, const struct swi_host_opts *o, char *w
 	if (!h->disks)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < o->spill_dir_count; i++) {
-		const struct swi_disk_uring_opts uo = {.path = o->spill_dirs[i]};
+		const struct swi_disk_uring_opts uo = {.path = o->spill_dirs[i], .depth = o->spill_depth};
 		const int rc = swi_disk_uring_create(&uo, &h->log, &h->disks[i], why, why_len);
 
 		if (rc)

@@ -25,6 +25,7 @@ struct swi_host_opts {
 	uint64_t client_quota, pin_bytes_max;
 	const char *const *spill_dirs;
 	uint32_t spill_dir_count;
+	uint32_t spill_depth; /* transfers in flight for each folder; 0 = the disk's default */
 	uint64_t spill_bytes, spill_reserve, segment_bytes;
 	bool spill_keep, durable;
 	struct swi_tp_opts tp; /* tp.bind NULL and tp.backend NULL = no network */

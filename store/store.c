@@ -105,6 +105,7 @@ static int host_opts(const struct swarm_store_opts *o, struct swi_host_opts *ho,
 	    .client_quota = o->client_quota_bytes,
 	    .pin_bytes_max = o->pin_bytes_max,
 	    .spill_bytes = o->spill_bytes,
+	    .spill_depth = o->spill_depth,
 	    .spill_keep = o->flags & (SWARM_STORE_KEEP | SWARM_STORE_DURABLE),
 	    .durable = o->flags & SWARM_STORE_DURABLE,
 	    .node = o->node,
@@ -178,6 +179,10 @@ int swarm_store_open(const struct swarm_store_opts *opts, struct swarm_store **o
 	}
 	if ((o.flags & (SWARM_STORE_KEEP | SWARM_STORE_DURABLE)) && !o.spill_dir) {
 		snprintf(why, why_len, "to keep objects a store needs a folder: set spill_dir");
+		return -EINVAL;
+	}
+	if (o.spill_depth > SWARM_SPILL_DEPTH_MAX || o.reserved) {
+		snprintf(why, why_len, "spill_depth is at most %u, and reserved is 0", SWARM_SPILL_DEPTH_MAX);
 		return -EINVAL;
 	}
 	st = store_new();

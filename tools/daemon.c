@@ -235,6 +235,7 @@ static int make_host(struct daemon *d)
 	    .spill_dir_count = o->spill_dirs.n,
 	    .spill_bytes = o->spill_bytes,
 	    .spill_reserve = o->spill_reserve,
+	    .spill_depth = o->spill_depth,
 	    .spill_keep = o->spill_keep,
 	    .durable = o->durable,
 	    .tp = {.backend = o->transport, .device = o->device, .bind = o->bind},

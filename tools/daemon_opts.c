@@ -170,6 +170,11 @@ static int complete_disk(struct swt_daemon_opts *o, char *why, size_t why_len)
 			 o->durable ? "durable" : "spill-keep");
 		return SWT_USAGE;
 	}
+	if (o->spill_depth > SWARM_SPILL_DEPTH_MAX) {
+		snprintf(why, why_len, "--spill-depth=%u: at most %u transfers can be in flight", o->spill_depth,
+			 SWARM_SPILL_DEPTH_MAX);
+		return SWT_USAGE;
+	}
 	o->spill_keep = o->spill_keep || o->durable;
 	return 0;
 }
@@ -305,6 +310,7 @@ void swt_daemon_to_argv(const struct swt_daemon_opts *o, struct swt_argv *a)
 	add_size(a, "objects-max", o->objects_max);
 	add_size(a, "spill-bytes", o->spill_bytes);
 	add_size(a, "spill-reserve", o->spill_reserve);
+	add_size(a, "spill-depth", o->spill_depth);
 	add_size(a, "memory", o->memory);
 	add_amount(a, "cpus", o->cpus);
 	add_amount(a, "gpus", o->gpus);

@@ -17,7 +17,7 @@
 struct swt_daemon_opts {
 	bool head, huge_pages, small_pages, hugetlb, lock, provided, spill_keep, durable, no_prefetch;
 	const char *address, *dir, *bind, *key_file, *transport, *device, *log_level;
-	uint32_t port, min_nodes, max_nodes, workers_max;
+	uint32_t port, min_nodes, max_nodes, workers_max, spill_depth;
 	uint32_t numa_node; /* UINT32_MAX = any */
 	uint64_t client_quota, pin_max;
 	uint32_t ready_fd; /* UINT32_MAX = none */
@@ -39,6 +39,7 @@ struct swt_daemon_opts {
 	{"spill-dir", 0, SWT_LIST, SWT_OFF(T, m, spill_dirs), "DIR", "folder for objects that do not fit; may be repeated", NULL}, \
 	{"spill-bytes", 0, SWT_SIZE, SWT_OFF(T, m, spill_bytes), "SIZE", "limit of the spill folders (default: the disk's, less a reserve)", NULL}, \
 	{"spill-reserve", 0, SWT_SIZE, SWT_OFF(T, m, spill_reserve), "SIZE", "left free on each spill disk (default: 2% of it, 64M to 1G)", NULL}, \
+	{"spill-depth", 0, SWT_U32, SWT_OFF(T, m, spill_depth), "N", "transfers in flight to each spill folder, at most 4096 (default 64)", NULL}, \
 	{"spill-keep", 0, SWT_FLAG, SWT_OFF(T, m, spill_keep), NULL, "find again what an earlier daemon spilled there", NULL}, \
 	{"durable", 0, SWT_FLAG, SWT_OFF(T, m, durable), NULL, "as --spill-keep, and puts return when the object is safe on disk", NULL}, \
 	{"no-prefetch", 0, SWT_FLAG, SWT_OFF(T, m, no_prefetch), NULL, "leave arguments on disk until their task is placed", NULL}, \

@@ -2,7 +2,8 @@
 /*
  * log_impl.h - what the files of the spill log share: its state and who may call what.
  *
- *   spill.c    the face: index, completions, the turn of progress()
+ *   spill.c    the face: requests, completions, the turn of progress()
+ *   index.c    from id to record
  *   space.c    which disk, which segment, which bytes; opening, closing and releasing segments
  *   append.c   writes: large ones straight from the arena, small ones gathered; acknowledgement
  *   restore.c  reads of whole objects
@@ -67,7 +68,6 @@ enum obj_state { OBJ_WRITING, OBJ_SPILLED };
 
 /* A record: in the index while it is written and as long as it is spilled. */
 struct swi_spill_obj {
-	UT_hash_handle hh;
 	struct swi_object_head head; /* as written; key of the index: head.oid */
 	struct swi_seg *seg;
 	uint64_t off; /* in the segment; in the batch while gathered */
@@ -114,7 +114,19 @@ struct swi_spill_read {
 	char *buf;	     /* small: in the read area */
 	uint32_t pages;	     /* of the read area */
 	bool retried;
-	int status; /* once it has arrived */
+	int status;	       /* once it has arrived */
+	XXH3_state_t *digest; /* of a large payload, under way */
+	uint64_t digested, sum;
+};
+
+struct swi_log_slot {
+	uint64_t hash;
+	struct swi_spill_obj *obj; /* NULL = free */
+};
+
+struct swi_log_index {
+	struct swi_log_slot *slots; /* NULL while there was nothing */
+	uint64_t mask, count;
 };
 
 struct spill_disk {
@@ -144,7 +156,7 @@ struct swi_spill {
 
 	struct spill_disk *disks;
 	struct swi_list segs; /* every segment but the free ones, oldest first */
-	struct swi_spill_obj *index;
+	struct swi_log_index index;
 	uint64_t next_number, next_file, held_bytes;
 	uint32_t inflight; /* transfers, all disks */
 	bool dirty;	   /* something was submitted since the disks were last asked to progress */
@@ -185,13 +197,18 @@ void swi_log_finish(struct swi_spill *sp, struct swi_spill_io *io, int status);
 int swi_log_submit(struct swi_spill *sp, struct swi_seg *seg, struct swi_dio *dio);
 void swi_log_dio_over(struct swi_seg *seg); /* first thing in every dio callback */
 void swi_log_dio_end(struct swi_seg *seg);  /* and the last: @seg may be gone afterwards */
-struct swi_spill_obj *swi_log_lookup(struct swi_spill *sp, const uint64_t oid[2]);
-int swi_log_index_add(struct swi_spill *sp, struct swi_spill_obj *o);
-void swi_log_index_del(struct swi_spill *sp, struct swi_spill_obj *o);
 void swi_log_attach(struct swi_spill *sp, struct swi_spill_obj *o, struct swi_seg *seg, uint64_t off);
 void swi_log_detach(struct swi_spill *sp, struct swi_spill_obj *o);
 void swi_log_drop(struct swi_spill *sp, struct swi_spill_obj *o); /* a spilled one: out and freed */
 void swi_log_drain(struct swi_spill *sp); /* until nothing is in flight */
+
+/* index.c */
+struct swi_spill_obj *swi_log_lookup(struct swi_spill *sp, const uint64_t oid[2]);
+int swi_log_index_reserve(struct swi_spill *sp, uint64_t more); /* room for so many further records */
+int swi_log_index_add(struct swi_spill *sp, struct swi_spill_obj *o); /* not there yet; 0 or -ENOMEM */
+void swi_log_index_del(struct swi_spill *sp, struct swi_spill_obj *o);
+void swi_log_index_ahead(const struct swi_spill *sp, const struct swi_spill_obj *o); /* it is looked up soon */
+void swi_log_index_fini(struct swi_spill *sp); /* frees the records too */
 
 /* space.c */
 /* Room for @len bytes (a block multiple) and @count records; @avoid: a disk that just failed, or -1. */

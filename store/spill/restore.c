@@ -49,7 +49,43 @@ static void pages_give(struct swi_spill *sp, const char *p, uint32_t count)
 	pages_mark(sp, (uint32_t)((uint64_t)(p - sp->area) / SWI_DISK_ALIGN), count, false);
 }
 
-/* The bytes at @p, a record as read, against what the index says of it. */
+static struct swi_spill_io *first_io(struct swi_spill_read *r)
+{
+	return swi_list_first(&r->ios, struct swi_spill_io, link);
+}
+
+/* Where the record came to lie. */
+static const char *record_of(struct swi_spill_read *r)
+{
+	return r->buf ? r->buf + r->off % SWI_DISK_ALIGN : (const char *)first_io(r)->extent;
+}
+
+/* @most further bytes of the payload into the digest; false: there are more. */
+static bool digest_more(struct swi_spill_read *r, uint64_t most)
+{
+	const char *payload = record_of(r) + sizeof(r->head);
+	const uint64_t part = swi_min_u64(r->head.len - r->digested, most);
+
+	if (!r->digest && part < r->head.len) {
+		r->digest = XXH3_createState();
+		if (r->digest)
+			XXH3_64bits_reset(r->digest);
+	}
+	if (!r->digest) { /* short; or no memory: then all at once */
+		r->sum = XXH3_64bits(payload, r->head.len);
+		return true;
+	}
+	XXH3_64bits_update(r->digest, payload + r->digested, part);
+	r->digested += part;
+	if (r->digested < r->head.len)
+		return false;
+	r->sum = XXH3_64bits_digest(r->digest);
+	XXH3_freeState(r->digest);
+	r->digest = NULL;
+	return true;
+}
+
+/* The bytes at @p, a record as read and digested, against what the index says of it. */
 static int verify(const struct swi_spill_read *r, const char *p)
 {
 	const struct swi_object_head *h = (const struct swi_object_head *)(const void *)p;
@@ -61,15 +97,9 @@ static int verify(const struct swi_spill_read *r, const char *p)
 		return SWARM_ECORRUPT;
 	if (h->crc != swi_seg_record_crc(&r->head, r->seg->key, r->off))
 		return SWARM_ECORRUPT;
-	if (XXH3_64bits(p + sizeof(*h), h->len) !=
-	    atomic_load_explicit(&r->head.digest, memory_order_relaxed))
+	if (r->sum != atomic_load_explicit(&r->head.digest, memory_order_relaxed))
 		return SWARM_ECORRUPT;
 	return 0;
-}
-
-static struct swi_spill_io *first_io(struct swi_spill_read *r)
-{
-	return swi_list_first(&r->ios, struct swi_spill_io, link);
 }
 
 static void hand_out(struct swi_spill *sp, struct swi_spill_read *r, const char *from, int status)
@@ -95,9 +125,7 @@ static void hand_out(struct swi_spill *sp, struct swi_spill_read *r, const char 
 
 static void read_over(struct swi_spill *sp, struct swi_spill_read *r, int status)
 {
-	const bool small = r->buf != NULL;
-	const char *from = small ? r->buf + r->off % SWI_DISK_ALIGN
-				 : (const char *)first_io(r)->extent;
+	const char *from = record_of(r);
 
 	if (!status)
 		status = verify(r, from);
@@ -106,7 +134,7 @@ static void read_over(struct swi_spill *sp, struct swi_spill_read *r, int status
 	else if (status)
 		sp->stats.read_errors++;
 	hand_out(sp, r, from, status);
-	if (small)
+	if (r->buf)
 		pages_give(sp, r->buf, r->pages);
 	if (r->obj) {
 		struct swi_spill_obj *o = r->obj;
@@ -147,7 +175,10 @@ static void read_done(struct swi_dio *dio)
 	swi_log_dio_end(seg);
 }
 
-/* In portions: while one object is being digested the disk should have the next ones to do. */
+/*
+ * In portions, of large objects too: while one is being digested the disk should have the next ones to
+ * do, and the node has others to serve.
+ */
 void swi_log_verify(struct swi_spill *sp, uint64_t bytes)
 {
 	uint64_t done = 0;
@@ -156,6 +187,8 @@ void swi_log_verify(struct swi_spill *sp, uint64_t bytes)
 		struct swi_spill_read *r = swi_list_first(&sp->arrived, struct swi_spill_read, link);
 		struct swi_seg *seg = r->seg;
 
+		if (!r->status && !digest_more(r, bytes))
+			return; /* goes on in the next turn */
 		swi_list_del(&r->link);
 		done += swi_extent_bytes(r->head.len);
 		read_over(sp, r, r->status);

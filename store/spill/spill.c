@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * spill.c - the face of the spill log: its index, its completions, one turn of work.
+ * spill.c - the face of the spill log: requests, completions, one turn of work.
  *
  * Invariant: an object in the index with state OBJ_SPILLED lies whole on its segment and counts in
  * that segment's live bytes; one with OBJ_WRITING has exactly one request that will hear of it.
@@ -10,26 +10,7 @@
 
 #define VERIFY_A_TURN MIB(1)
 
-/* ---- the index ---- */
-struct swi_spill_obj *swi_log_lookup(struct swi_spill *sp, const uint64_t oid[2])
-{
-	struct swi_spill_obj *o;
-
-	HASH_FIND(hh, sp->index, oid, sizeof(o->head.oid), o);
-	return o;
-}
-
-int swi_log_index_add(struct swi_spill *sp, struct swi_spill_obj *o)
-{
-	HASH_ADD(hh, sp->index, head.oid, sizeof(o->head.oid), o);
-	return o->hh.tbl ? 0 : -ENOMEM;
-}
-
-void swi_log_index_del(struct swi_spill *sp, struct swi_spill_obj *o)
-{
-	HASH_DELETE(hh, sp->index, o);
-}
-
+/* ---- records ---- */
 void swi_log_attach(struct swi_spill *sp, struct swi_spill_obj *o, struct swi_seg *seg, uint64_t off)
 {
 	o->seg = seg;
@@ -286,9 +267,12 @@ void swi_spill_forget(struct swi_spill *sp, struct swarm_oid id)
 void swi_spill_each(struct swi_spill *sp,
 		    void (*each)(void *ctx, const struct swi_object_head *head), void *ctx)
 {
-	for (const struct swi_spill_obj *o = sp->index; o; o = o->hh.next)
-		if (o->state == OBJ_SPILLED)
-			each(ctx, &o->head);
+	swi_list_for_each(it, &sp->segs) {
+		const struct swi_seg *seg = swi_list_entry(it, struct swi_seg, link);
+
+		swi_list_for_each(jt, &seg->objs)
+			each(ctx, &swi_list_entry(jt, struct swi_spill_obj, seg_link)->head);
+	}
 }
 
 static void tell_segment(const struct swi_spill *sp, const struct swi_seg *seg,
@@ -466,21 +450,15 @@ static void close_down(struct swi_spill *sp)
 
 void swi_spill_destroy(struct swi_spill *sp)
 {
-	struct swi_spill_obj *o, *next;
-
 	if (!sp)
 		return;
 	if (sp->disks)
 		close_down(sp);
 	while (!swi_list_empty(&sp->done))
 		deliver(sp);
-	HASH_ITER(hh, sp->index, o, next)
-	{
-		HASH_DELETE(hh, sp->index, o);
-		free(o);
-	}
 	if (sp->disks)
 		swi_log_unlink_all(sp);
+	swi_log_index_fini(sp);
 	free(sp->disks);
 	free(sp);
 }

@@ -329,6 +329,57 @@ static void test_options_by_size(void **state)
 	assert_non_null(strstr(why, "sizeof"));
 }
 
+/* Entries of the submission rings of this process, as the kernel shows them: the largest; 0 = none. */
+static unsigned int ring_entries(void)
+{
+	DIR *dir = opendir("/proc/self/fdinfo");
+	const struct dirent *e;
+	unsigned int mask, most = 0;
+
+	assert_non_null(dir);
+	while ((e = readdir(dir)) != NULL) {
+		char path[300], line[256];
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/fdinfo/%s", e->d_name);
+		f = fopen(path, "re");
+		while (f && fgets(line, sizeof(line), f))
+			if (sscanf(line, "SqMask: %x", &mask) == 1 && mask + 1 > most)
+				most = mask + 1;
+		if (f)
+			fclose(f);
+	}
+	closedir(dir);
+	return most;
+}
+
+static void test_spill_depth(void **state)
+{
+	char spill[] = "/tmp/swarm-test-XXXXXX", why[256];
+	struct swarm_store_opts o = {.size = sizeof(o), .arena_bytes = MIB(8), .spill_dir = spill};
+	struct swarm_store *st;
+
+	(void)state;
+	assert_non_null(mkdtemp(spill));
+	assert_int_equal(swarm_store_open(&o, &st, why, sizeof(why)), 0);
+	const unsigned int usual = ring_entries();
+
+	swarm_store_close(st);
+	if (usual)
+		assert_int_equal(usual, 64);
+	o.spill_depth = 8;
+	assert_int_equal(swarm_store_open(&o, &st, why, sizeof(why)), 0);
+	assert_int_equal(ring_entries(), usual ? 8 : 0);
+	for (uint64_t i = 0; i < 32; i++) /* what does not fit goes through it */
+		assert_int_equal(put(st, numbered(i), MIB(1) - KIB(8)), 0);
+	assert_true(status_number(st, "spilled_objects") > 0);
+	swarm_store_close(st);
+	o.spill_depth = SWARM_SPILL_DEPTH_MAX + 1;
+	assert_int_equal(swarm_store_open(&o, &st, why, sizeof(why)), -EINVAL);
+	assert_non_null(strstr(why, "spill_depth"));
+	assert_int_equal(rmdir(spill), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -339,6 +390,7 @@ int main(void)
 	    API_TEST(test_names),
 	    cmocka_unit_test(test_arena_options),
 	    cmocka_unit_test(test_options_by_size),
+	    cmocka_unit_test(test_spill_depth),
 	};
 
 	fill(bytes, sizeof(bytes), 9);

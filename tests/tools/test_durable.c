@@ -104,6 +104,32 @@ static void daemon__killed__the_next_one_has_what_was_put(void **state)
 	cluster_fini(&cl);
 }
 
+static void spill_depth__reaches_the_disk(void **state)
+{
+	static char text[65536];
+	char dir[128], log[128];
+	const char *const opts[] = {"--arena=16M", "--cpus=1", "--spill-depth=24", dir, NULL};
+	FILE *f;
+
+	(void)state;
+	cluster_init(&cl);
+	snprintf(dir, sizeof(dir), "--spill-dir=%s/spill", cl.root);
+	cluster_start(&cl, 0, opts);
+	snprintf(log, sizeof(log), "%s/logs/swarmd.log", cl.node[0].dir);
+	f = fopen(log, "re");
+	assert_non_null(f);
+	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+	fclose(f);
+	if (strstr(text, "io_uring, depth"))
+		assert_non_null(strstr(text, "io_uring, depth 24,"));
+	else
+		assert_non_null(strstr(text, "io_uring is not available"));
+	cluster_fini(&cl);
+	PROC_RUN(&res, "swarm", "start", "--head", "--spill-depth=4097");
+	assert_int_equal(res.status, 2);
+	assert_non_null(strstr(res.err, "--spill-depth=4097"));
+}
+
 static void keep__without_a_folder__is_refused(void **state)
 {
 	(void)state;
@@ -116,6 +142,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(daemon__killed__the_next_one_has_what_was_put),
+		cmocka_unit_test(spill_depth__reaches_the_disk),
 		cmocka_unit_test(keep__without_a_folder__is_refused),
 	};
 
