@@ -304,6 +304,8 @@ void swi_log_pump(struct swi_spill *sp, bool force)
 
 		if (b && b->used + obj_bytes(o) > sp->batch_bytes) {
 			batch_write(sp);
+			/* The disk has it while the next one is filled; batches that came back are filled, too. */
+			(void)swi_log_poll(sp);
 			continue;
 		}
 		if (!b) {

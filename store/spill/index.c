@@ -8,9 +8,12 @@
  * Invariant: at most three quarters are in use, and no free slot lies between a record and the slot
  * that its hash names. Owner thread only.
  */
+#include <sys/mman.h>
+
 #include "store/spill/log_impl.h"
 
 #define SLOTS_MIN 64u
+#define HUGE	  MIB(2)
 
 static uint64_t hash_of(const uint64_t oid[2])
 {
@@ -38,11 +41,26 @@ struct swi_spill_obj *swi_log_lookup(struct swi_spill *sp, const uint64_t oid[2]
 	return ix->slots ? ix->slots[probe(ix, oid, hash_of(oid))].obj : NULL;
 }
 
+/* A large table in huge pages: a look into it is a miss in the cache and should not be one in the page table, too. */
+static struct swi_log_slot *table_new(uint64_t slots)
+{
+	const uint64_t bytes = slots * sizeof(struct swi_log_slot);
+	void *p;
+
+	if (bytes < HUGE)
+		return calloc(slots, sizeof(struct swi_log_slot));
+	if (posix_memalign(&p, HUGE, bytes))
+		return NULL;
+	(void)madvise(p, bytes, MADV_HUGEPAGE);
+	memset(p, 0, bytes);
+	return p;
+}
+
 static int grow(struct swi_log_index *ix, uint64_t slots)
 {
 	struct swi_log_slot *old = ix->slots;
 	const uint64_t old_slots = old ? ix->mask + 1 : 0;
-	struct swi_log_slot *grown = calloc(slots, sizeof(*grown));
+	struct swi_log_slot *grown = table_new(slots);
 
 	if (!grown)
 		return -ENOMEM;

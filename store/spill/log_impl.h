@@ -200,6 +200,7 @@ void swi_log_dio_end(struct swi_seg *seg);  /* and the last: @seg may be gone af
 void swi_log_attach(struct swi_spill *sp, struct swi_spill_obj *o, struct swi_seg *seg, uint64_t off);
 void swi_log_detach(struct swi_spill *sp, struct swi_spill_obj *o);
 void swi_log_drop(struct swi_spill *sp, struct swi_spill_obj *o); /* a spilled one: out and freed */
+int swi_log_poll(struct swi_spill *sp); /* what was submitted goes to the disks, what is over comes back */
 void swi_log_drain(struct swi_spill *sp); /* until nothing is in flight */
 
 /* index.c */

@@ -95,7 +95,7 @@ static int deliver(struct swi_spill *sp)
 	return n;
 }
 
-static int poll_disks(struct swi_spill *sp)
+int swi_log_poll(struct swi_spill *sp)
 {
 	int n = 0;
 
@@ -135,7 +135,7 @@ int swi_spill_progress(struct swi_spill *sp)
 			sd->retry_ns = sd->space_ns = 0; /* ask again */
 	}
 	swi_log_pump(sp, false);
-	n = poll_disks(sp);
+	n = swi_log_poll(sp);
 	swi_log_verify(sp, VERIFY_A_TURN);
 	swi_log_pump(sp, false);
 	swi_log_read_pump(sp);
@@ -143,7 +143,7 @@ int swi_spill_progress(struct swi_spill *sp)
 	n += deliver(sp);
 	if (sp->dirty) {
 		swi_log_pump(sp, false);
-		n += poll_disks(sp);
+		n += swi_log_poll(sp);
 		n += deliver(sp);
 	}
 	return n;

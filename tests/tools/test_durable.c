@@ -107,7 +107,7 @@ static void daemon__killed__the_next_one_has_what_was_put(void **state)
 static void spill_depth__reaches_the_disk(void **state)
 {
 	static char text[65536];
-	char dir[128], log[128];
+	char dir[128], log[192];
 	const char *const opts[] = {"--arena=16M", "--cpus=1", "--spill-depth=24", dir, NULL};
 	FILE *f;
 
