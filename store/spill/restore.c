@@ -187,9 +187,11 @@ void swi_log_verify(struct swi_spill *sp, uint64_t bytes)
 		struct swi_spill_read *r = swi_list_first(&sp->arrived, struct swi_spill_read, link);
 		struct swi_seg *seg = r->seg;
 
-		if (!r->status && !digest_more(r, bytes))
-			return; /* goes on in the next turn */
 		swi_list_del(&r->link);
+		if (!r->status && !digest_more(r, bytes)) {
+			swi_list_push_back(&sp->arrived, &r->link); /* goes on when the others had a turn */
+			return;
+		}
 		done += swi_extent_bytes(r->head.len);
 		read_over(sp, r, r->status);
 		swi_log_dio_end(seg);
