@@ -29,7 +29,7 @@ static bool slot_size_local(struct swi_run_slot *s)
 	if (!swi_hold_find(r->o.sn, s->ref.id, &off))
 		return false;
 	s->len = ((const struct swi_object_head *)(const void *)(r->arena + off))->len;
-	swi_hold_drop(r->o.sn, off);
+	swi_hold_drop_soon(r->o.sn, off);
 	return true;
 }
 

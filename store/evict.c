@@ -120,6 +120,7 @@ static uint64_t leave(struct swi_snode *sn, const struct swi_local *victim, uint
 		if ((rc || swi_pinset_has(&sn->holds.pins, v->offset)) &&
 		    !swi_local_publish(sn, v->ref.id, v->gen, v->offset, v->bytes))
 			continue; /* back: a get of that moment asked us and is answered after this */
+		swi_used_forget(sn, v->offset);
 		swi_retire(sn, v->offset, v->bytes);
 		bytes += v->bytes;
 		left(sn, v);
@@ -329,6 +330,10 @@ static bool may_leave(struct swi_snode *sn, const struct swi_local *lo, enum swi
 		HASH_FIND(hh, sn->evict.spilling, &lo->ref.id, sizeof(lo->ref.id), s);
 		if (s)
 			return false;
+		if (disk && swi_is_going(sn, lo->offset, swi_room_missing(sn) > 0)) {
+			sn->evict.going = true;
+			return false;
+		}
 		l.make_ns = remake_ns(sn, lo);
 		if (swi_policy_remake(lo->bytes, l.make_ns, disk, &rates))
 			l.back = SWI_BACK_REMAKE;
@@ -349,8 +354,10 @@ static void pass_begin(struct swi_snode *sn, bool taking)
 {
 	sn->evict.taking = taking;
 	sn->evict.left = swi_index_slots(&sn->index);
-	if (!taking)
-		memset(sn->evict.by_class, 0, sizeof(sn->evict.by_class));
+	if (taking)
+		return;
+	sn->evict.going = false;
+	memset(sn->evict.by_class, 0, sizeof(sn->evict.by_class));
 }
 
 /* The cheapest classes that together hold @want bytes. */
@@ -369,7 +376,7 @@ static void survey_over(struct swi_snode *sn, uint64_t want)
 	if (sum)
 		return;
 	e->retry_ns = sn->now_ns + RETRY_NS; /* everything is pinned, held or being written */
-	e->stuck = !e->spilling;
+	e->stuck = !e->spilling && !e->going;
 	sn->rooms.again = sn->clients.rooms_again = e->stuck; /* now whatever fits */
 	if (e->stuck && !swi_list_empty(&sn->clients.rooms) && sn->hooks.need_room)
 		sn->hooks.need_room(sn->hooks.ctx);

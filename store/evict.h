@@ -41,6 +41,7 @@ struct swi_evict {
 	bool taking;	     /* else: surveying */
 	bool running;	     /* between the marks, on the way down */
 	bool stuck;	     /* the last survey found nothing that may leave, and nothing is on its way */
+	bool going;	     /* the last survey passed over something that is probably deleted in a moment */
 	uint32_t limit;	     /* taking: classes up to this one leave */
 	uint64_t survey_ns;  /* when it was made */
 	uint64_t by_class[SWI_POLICY_CLASSES];

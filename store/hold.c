@@ -3,6 +3,8 @@
 #include "store/snode_internal.h"
 
 #define USED_NS	 (2 * NS_PER_S) /* for its owner to notice and delete it */
+#define GOING_NS (100 * NS_PER_MS) /* the same, while somebody waits for room */
+#define LAST	 64u /* consumed objects whose ends are remembered */
 #define RETRY_NS (2 * NS_PER_MS) /* a pin is released without a word: look again */
 
 static struct swi_hold *record(struct swi_snode *sn, uint64_t offset)
@@ -69,7 +71,7 @@ void swi_hold_drop(struct swi_snode *sn, uint64_t offset)
 		record_free(sn, h);
 }
 
-void swi_hold_drop_used(struct swi_snode *sn, uint64_t offset)
+static void drop_marked(struct swi_snode *sn, uint64_t offset, bool soon)
 {
 	struct swi_hold *h = record(sn, offset);
 	uint64_t bytes;
@@ -77,10 +79,37 @@ void swi_hold_drop_used(struct swi_snode *sn, uint64_t offset)
 	/* Small ones are not worth a record. */
 	if (h && swi_object_at(sn, offset, &bytes) && bytes >= SWI_LARGE_MIN) {
 		h->used_ns = sn->now_ns + USED_NS;
+		h->soon = soon;
 		swi_list_del(&h->used);
 		swi_list_push_back(&sn->holds.used, &h->used);
 	}
 	swi_hold_drop(sn, offset);
+}
+
+void swi_hold_drop_used(struct swi_snode *sn, uint64_t offset)
+{
+	drop_marked(sn, offset, false);
+}
+
+void swi_hold_drop_soon(struct swi_snode *sn, uint64_t offset)
+{
+	drop_marked(sn, offset, true);
+}
+
+static void remember(struct swi_snode *sn, const struct swi_hold *h, bool deleted)
+{
+	struct swi_holds *hs = &sn->holds;
+
+	if (h->soon)
+		return;
+	if (deleted)
+		hs->used_deleted++;
+	else
+		hs->used_stayed++;
+	if (hs->used_deleted + hs->used_stayed < LAST)
+		return;
+	hs->used_deleted /= 2;
+	hs->used_stayed /= 2;
 }
 
 static void forget_used(struct swi_snode *sn)
@@ -90,11 +119,24 @@ static void forget_used(struct swi_snode *sn)
 
 		if (sn->now_ns < h->used_ns)
 			return;
+		remember(sn, h, false);
 		h->used_ns = 0;
 		swi_list_del(&h->used);
 		if (!h->count && !h->bytes)
 			record_free(sn, h);
 	}
+}
+
+void swi_used_forget(struct swi_snode *sn, uint64_t offset)
+{
+	struct swi_hold *h = record(sn, offset);
+
+	if (!h || !h->used_ns)
+		return;
+	h->used_ns = 0;
+	swi_list_del(&h->used);
+	if (!h->count && !h->bytes)
+		record_free(sn, h);
 }
 
 bool swi_is_used(const struct swi_snode *sn, uint64_t offset)
@@ -103,6 +145,17 @@ bool swi_is_used(const struct swi_snode *sn, uint64_t offset)
 
 	HASH_FIND(hh, sn->holds.by_offset, &offset, sizeof(offset), h);
 	return h && h->used_ns > sn->now_ns;
+}
+
+bool swi_is_going(const struct swi_snode *sn, uint64_t offset, bool waited)
+{
+	const struct swi_holds *hs = &sn->holds;
+	struct swi_hold *h;
+
+	if (hs->used_deleted < hs->used_stayed)
+		return false;
+	HASH_FIND(hh, hs->by_offset, &offset, sizeof(offset), h);
+	return h && !h->soon && h->used_ns > sn->now_ns + (waited ? USED_NS - GOING_NS : 0);
 }
 
 bool swi_hold_find(struct swi_snode *sn, struct swarm_oid id, uint64_t *out_offset)
@@ -123,6 +176,8 @@ void swi_retire(struct swi_snode *sn, uint64_t offset, uint64_t bytes)
 		sn->clients.errors++;
 		return;
 	}
+	if (h->used_ns > sn->now_ns)
+		remember(sn, h, true);
 	h->bytes = bytes;
 	sn->holds.retired_bytes += bytes;
 	swi_list_push_back(&sn->holds.retired, &h->link);

@@ -18,7 +18,9 @@ struct swi_hold {
 	uint64_t offset;
 	uint64_t bytes; /* > 0: retired, or in quarantine */
 	uint64_t count;
-	uint64_t used_ns; /* 0, or: a task has consumed it, and its record stays until then */
+	/* 0, or: a task has consumed it, or is about to (soon), and its record stays until then. */
+	uint64_t used_ns;
+	bool soon;
 	struct swi_list used; /* holds.used */
 };
 
@@ -26,6 +28,8 @@ struct swi_holds {
 	struct swi_hold *by_offset;
 	struct swi_list retired;
 	struct swi_list used; /* in order of used_ns */
+	/* What came of those that were consumed, the last few dozen of them. */
+	uint32_t used_deleted, used_stayed;
 	uint64_t count, retired_bytes;
 	struct swi_pinset pins; /* as of the last scan */
 };
@@ -38,8 +42,14 @@ uint64_t swi_holds_deadline_ns(const struct swi_snode *sn);
 /* The extent is in no slot any more. */
 void swi_retire(struct swi_snode *sn, uint64_t offset, uint64_t bytes);
 bool swi_is_held(const struct swi_snode *sn, uint64_t offset);
-/* A task has consumed it a moment ago: whoever owns it probably deletes it next. */
+/* A task has consumed it a moment ago: whoever owns it probably deletes it next. Or a task here is about to. */
 bool swi_is_used(const struct swi_snode *sn, uint64_t offset);
+void swi_used_forget(struct swi_snode *sn, uint64_t offset); /* it leaves memory otherwise */
+/*
+ * Should it not even be begun to write it to disk: what was consumed is mostly deleted here, and it was so a
+ * moment ago? @waited: somebody waits for room, then the moment is short.
+ */
+bool swi_is_going(const struct swi_snode *sn, uint64_t offset, bool waited);
 bool swi_retiring(const struct swi_snode *sn, uint64_t offset);
 /* The extent goes back to the allocator: from swi_holds_step() and the quarantine. */
 void swi_hold_free(struct swi_snode *sn, struct swi_hold *h);

@@ -153,6 +153,8 @@ void swi_hold_add(struct swi_snode *sn, uint64_t offset);
 void swi_hold_drop(struct swi_snode *sn, uint64_t offset);
 /* As swi_hold_drop(), by a task that has consumed it: it is written to disk later than others, for it may be deleted. */
 void swi_hold_drop_used(struct swi_snode *sn, uint64_t offset);
+/* As swi_hold_drop(), of what a task here is about to consume: others are written to disk before it. */
+void swi_hold_drop_soon(struct swi_snode *sn, uint64_t offset);
 /* Local memory only: true and one hold when the object is there. */
 bool swi_hold_find(struct swi_snode *sn, struct swarm_oid id, uint64_t *out_offset);
 

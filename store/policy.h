@@ -25,7 +25,7 @@ struct swi_leaver {
 	uint64_t make_ns; /* REMAKE: what its task takes */
 	uint32_t age;	  /* ticks of 100 ms since the last use */
 	enum swi_back back;
-	bool used; /* a task has just consumed it: who owns it probably deletes it, and a write would be for nothing */
+	bool used; /* a task has just consumed it, or is about to: its owner probably deletes it, a write would be for nothing */
 };
 
 struct swi_rates { /* as measured on this node; 0 = not yet, a default is assumed */
