@@ -152,10 +152,12 @@ bool swi_is_going(const struct swi_snode *sn, uint64_t offset, bool waited)
 	const struct swi_holds *hs = &sn->holds;
 	struct swi_hold *h;
 
-	if (hs->used_deleted < hs->used_stayed)
-		return false;
 	HASH_FIND(hh, hs->by_offset, &offset, sizeof(offset), h);
-	return h && !h->soon && h->used_ns > sn->now_ns + (waited ? USED_NS - GOING_NS : 0);
+	if (!h || h->used_ns <= sn->now_ns)
+		return false;
+	if (h->soon)
+		return !waited;
+	return hs->used_deleted >= hs->used_stayed && h->used_ns > sn->now_ns + (waited ? USED_NS - GOING_NS : 0);
 }
 
 bool swi_hold_find(struct swi_snode *sn, struct swarm_oid id, uint64_t *out_offset)

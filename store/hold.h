@@ -46,8 +46,8 @@ bool swi_is_held(const struct swi_snode *sn, uint64_t offset);
 bool swi_is_used(const struct swi_snode *sn, uint64_t offset);
 void swi_used_forget(struct swi_snode *sn, uint64_t offset); /* it leaves memory otherwise */
 /*
- * Should it not even be begun to write it to disk: what was consumed is mostly deleted here, and it was so a
- * moment ago? @waited: somebody waits for room, then the moment is short.
+ * Should it not even be begun to write it to disk: what was consumed is mostly deleted here, and this was so a
+ * moment ago? @waited: somebody waits for room; then the moment is short, and what is about to be consumed may go.
  */
 bool swi_is_going(const struct swi_snode *sn, uint64_t offset, bool waited);
 bool swi_retiring(const struct swi_snode *sn, uint64_t offset);
