@@ -6,7 +6,8 @@
  * after the arena was full for the first time, and the least.
  *
  * It places as the store does: small objects are carved from a chunk, freed singly once it is used up; large
- * ones are extents of their own, on the side that the store would take. Only the allocator's records exist: no
+ * ones are extents of their own, on the side that the store would take; and where enough is free, but in pieces, objects
+ * make way (compact.h; --no-compact: nobody does). Only the allocator's records exist: no
  * memory is touched, so that an arena may be larger than this machine.
  */
 #include <math.h>
@@ -14,7 +15,7 @@
 #include "perf/common/load.h"
 #include "perf/common/sizes.h"
 #include "perf/trace.h"
-#include "store/extent.h"
+#include "store/compact.h"
 #include "store/shm.h"
 
 #define BLOCK_TOKENS 512u
@@ -22,15 +23,21 @@
 
 struct object {
 	uint64_t offset, len;
-	uint64_t chunk; /* number of the chunk it was carved from while that is open, else NONE */
+	uint64_t chunk; /* number of the chunk it was carved from; NONE: none, or it has moved */
 };
 
 struct sim {
 	struct swi_extents x;
 	uint64_t arena, seed;
-	struct object *live; /* a queue by age: [first, first + n) modulo cap, a power of two */
+	struct swi_compact compact;
+	struct object *obj; /* by number */
+	uint32_t obj_cap, obj_free_count, *obj_free;
+	uint32_t *by_granule; /* number + 1 of the object that begins there */
+	uint32_t *live; /* numbers, a queue by age: [first, first + n) modulo cap, a power of two */
 	uint64_t first, n, cap;
-	bool random;
+	bool random, no_compact;
+	uint64_t compact_at; /* no window was found: not before so many bytes were evicted */
+	uint64_t evicted_bytes, put_bytes;
 	uint64_t chunk_at, chunk_pos, chunk_end, chunk_number; /* the open one; chunk_end 0 = none */
 	uint64_t payload;
 	uint64_t evicted, puts;
@@ -110,23 +117,45 @@ static void read_trace(struct mix *m, const char *path)
 
 static void free_range(struct sim *s, uint64_t from, uint64_t to)
 {
-	if (to > from && swi_extent_free(&s->x, from, to - from))
+	if (to > from && swi_compact_free(&s->compact, from, to - from))
 		die("a range was refused");
 }
 
-static struct object *at(struct sim *s, uint64_t i)
+static uint32_t *at(struct sim *s, uint64_t i)
 {
 	return &s->live[(s->first + i) & (s->cap - 1)];
 }
 
-static void push(struct sim *s, struct object o)
+static void *grown(void *p, uint64_t bytes)
+{
+	p = realloc(p, bytes);
+	if (!p)
+		die("out of memory");
+	return p;
+}
+
+static uint32_t number_take(struct sim *s)
+{
+	if (!s->obj_free_count) {
+		const uint32_t cap = s->obj_cap ? s->obj_cap * 2 : 4096;
+
+		s->obj = grown(s->obj, cap * sizeof(*s->obj));
+		s->obj_free = grown(s->obj_free, cap * sizeof(*s->obj_free));
+		while (s->obj_free_count < cap - s->obj_cap) {
+			s->obj_free[s->obj_free_count] = cap - 1 - s->obj_free_count;
+			s->obj_free_count++;
+		}
+		s->obj_cap = cap;
+	}
+	return s->obj_free[--s->obj_free_count];
+}
+
+static void push(struct sim *s, uint32_t number)
 {
 	if (s->n == s->cap) {
 		const uint64_t cap = s->cap ? s->cap * 2 : 4096;
-		struct object *live = malloc(cap * sizeof(*live));
+		uint32_t *live = grown(NULL, cap * sizeof(*live));
 
-		if (!live)
-			die("out of memory");
 		for (uint64_t i = 0; i < s->n; i++)
 			live[i] = *at(s, i);
 		free(s->live);
@@ -134,41 +163,98 @@ static void push(struct sim *s, struct object o)
 		s->cap = cap;
 		s->first = 0;
 	}
-	*at(s, s->n++) = o;
+	*at(s, s->n++) = number;
 }
 
-static struct object take_victim(struct sim *s)
+static uint32_t take_victim(struct sim *s)
 {
-	struct object *oldest = at(s, 0), o = *oldest;
+	uint32_t *oldest = at(s, 0), number = *oldest;
 
 	if (s->random) {
-		struct object *any = at(s, swi_splitmix64(&s->seed) % s->n);
+		uint32_t *any = at(s, swi_splitmix64(&s->seed) % s->n);
 
-		o = *any;
+		number = *any;
 		*any = *oldest;
 	}
 	s->first++;
 	s->n--;
-	return o;
+	return number;
+}
+
+static void free_object(struct sim *s, uint64_t offset, uint64_t len)
+{
+	s->by_granule[offset / SWI_GRANULE] = 0;
+	free_range(s, offset, offset + swi_extent_bytes(len));
+}
+
+static bool in_open_chunk(const struct sim *s, const struct object *o)
+{
+	return s->chunk_end && o->chunk == s->chunk_number;
 }
 
 static bool evict_one(struct sim *s)
 {
 	for (uint64_t tries = 2 * s->n + 64; s->n && tries; tries--) {
-		const struct object o = take_victim(s);
+		const uint32_t number = take_victim(s);
+		const struct object *o = &s->obj[number];
 		const bool in_use = !s->random && swi_splitmix64(&s->seed) % 4 == 0;
 
 		/* Of what lies in the open chunk nothing would be won. */
-		if (in_use || (s->chunk_end && o.chunk == s->chunk_number)) {
-			push(s, o);
+		if (in_use || in_open_chunk(s, o)) {
+			push(s, number);
 			continue;
 		}
-		free_range(s, o.offset, o.offset + swi_extent_bytes(o.len));
-		s->payload -= o.len;
+		s->payload -= o->len;
 		s->evicted++;
+		s->evicted_bytes += swi_extent_bytes(o->len);
+		free_object(s, o->offset, o->len);
+		s->obj_free[s->obj_free_count++] = number;
 		return true;
 	}
 	return false;
+}
+
+/* ---- who makes way ---- */
+
+static uint64_t object_at(void *ctx, uint64_t offset)
+{
+	struct sim *s = ctx;
+	const uint32_t n = s->by_granule[offset / SWI_GRANULE];
+
+	return n && !in_open_chunk(s, &s->obj[n - 1]) ? swi_extent_bytes(s->obj[n - 1].len) : 0;
+}
+
+static bool object_move(void *ctx, uint64_t from, uint64_t bytes SWI_UNUSED, uint64_t to)
+{
+	struct sim *s = ctx;
+	const uint32_t n = s->by_granule[from / SWI_GRANULE];
+	struct object *o = &s->obj[n - 1];
+
+	o->offset = to;
+	o->chunk = NONE;
+	free_object(s, from, o->len);
+	s->by_granule[to / SWI_GRANULE] = n;
+	return true;
+}
+
+static const struct swi_compact_ops compact_ops = {.at = object_at, .move = object_move};
+
+/* As the node does (relocate.c): enough is free, so a window is cleared; else, or where none can be, something leaves. */
+static void make_room(struct sim *s, uint64_t bytes)
+{
+	if (!s->no_compact && s->evicted_bytes >= s->compact_at &&
+	    swi_extents_free_bytes(&s->x) >= bytes + bytes / 8) {
+		swi_compact_again(&s->compact);
+		if (!swi_compact_begin(&s->compact, bytes)) {
+			(void)swi_compact_run(&s->compact, UINT64_MAX);
+			if (!swi_compact_active(&s->compact))
+				return;
+			swi_compact_end(&s->compact);
+		}
+		s->compact_at = s->evicted_bytes + bytes / 4;
+	}
+	if (!evict_one(s))
+		die("an empty arena has no room");
 }
 
 static uint64_t room(struct sim *s, uint64_t bytes)
@@ -176,12 +262,11 @@ static uint64_t room(struct sim *s, uint64_t bytes)
 	uint64_t offset;
 
 	while (swi_extent_alloc(&s->x, bytes, SWI_PAGE, swi_extent_side(bytes, s->arena), &offset))
-		if (!evict_one(s))
-			die("an empty arena has no room");
+		make_room(s, bytes);
 	return offset;
 }
 
-/* A chunk, or what there is of it before anything is evicted (grant.c). */
+/* A chunk, or what there is of it before anybody makes way (grant.c). */
 static uint64_t chunk_room(struct sim *s, uint64_t least, uint64_t *bytes)
 {
 	uint64_t offset;
@@ -192,8 +277,7 @@ static uint64_t chunk_room(struct sim *s, uint64_t least, uint64_t *bytes)
 				*bytes = b;
 				return offset;
 			}
-		if (!evict_one(s))
-			die("an empty arena has no room");
+		make_room(s, swi_min_u64(*bytes, SWI_COMPACT_CHUNK));
 	}
 }
 
@@ -217,12 +301,14 @@ static void put(struct sim *s, uint64_t len)
 {
 	const uint64_t ext = swi_extent_bytes(len);
 	const bool small = ext < SWI_LARGE_MIN;
-	struct object o = {.len = len};
+	const uint64_t offset = small ? carve(s, ext) : room(s, ext);
+	const uint32_t number = number_take(s);
 
-	o.offset = small ? carve(s, ext) : room(s, ext);
-	o.chunk = small ? s->chunk_number : NONE;
-	push(s, o);
+	s->obj[number] = (struct object){.offset = offset, .len = len, .chunk = small ? s->chunk_number : NONE};
+	s->by_granule[offset / SWI_GRANULE] = number + 1;
+	push(s, number);
 	s->payload += len;
+	s->put_bytes += ext;
 	s->puts++;
 	if (!s->evicted)
 		return;
@@ -240,17 +326,36 @@ struct au_opts {
 	const char *mix, *trace, *evict, *lognormal, *min;
 	uint64_t token_bytes;
 	uint32_t seed;
+	bool no_compact;
 };
+
+static void init(struct sim *s)
+{
+	if (swi_extents_init(&s->x, s->arena) || swi_compact_init(&s->compact, &s->x, &compact_ops, s))
+		die("no such arena");
+	s->by_granule = calloc(s->arena / SWI_GRANULE, sizeof(*s->by_granule));
+	if (!s->by_granule)
+		die("out of memory");
+}
+
+static void fini(struct sim *s)
+{
+	swi_compact_fini(&s->compact);
+	swi_extents_fini(&s->x);
+	free(s->by_granule);
+	free(s->obj);
+	free(s->obj_free);
+	free(s->live);
+}
 
 static double run(const struct au_opts *o, const struct mix *m, uint64_t arena, struct perf_report *r)
 {
 	struct sim s = {.arena = swi_align_up(arena, SWI_PAGE), .seed = o->seed, .least = 1,
-			.random = o->evict && !strcmp(o->evict, "random")};
+			.random = o->evict && !strcmp(o->evict, "random"), .no_compact = o->no_compact};
 	const uint64_t puts = o->c.iters, begin = perf_now();
 	struct perf_row *row = perf_row_new(PERF_OPS, m->name, 0);
 
-	if (swi_extents_init(&s.x, s.arena))
-		die("no such arena");
+	init(&s);
 	while (s.puts < puts)
 		put(&s, draw(&s, m));
 	perf_arm_run(perf_row_arm(row, "swarm", 0), PERF_OPS, NULL, s.puts, 0, perf_now() - begin);
@@ -259,19 +364,19 @@ static double run(const struct au_opts *o, const struct mix *m, uint64_t arena, 
 	if (wrong)
 		die(wrong);
 	const double mean = s.samples ? s.sum / (double)s.samples : 0;
+	const double moved = (double)s.compact.moved_bytes / (double)swi_max_u64(s.put_bytes, 1);
 
-	row->extra = json_pack("{s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I}", "arena_bytes", (json_int_t)s.arena,
+	row->extra = json_pack("{s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:f}", "arena_bytes", (json_int_t)s.arena,
 			       "live_objects", (json_int_t)s.n, "evicted_objects", (json_int_t)s.evicted,
 			       "utilisation_mean", mean, "utilisation_min", s.samples ? s.least : 0,
 			       "utilisation_samples", (json_int_t)s.samples, "free_pieces",
 			       (json_int_t)s.x.free_blocks, "largest_free_bytes",
-			       (json_int_t)swi_extents_largest(&s.x));
+			       (json_int_t)swi_extents_largest(&s.x), "moved_bytes_per_put_byte", moved);
 	perf_report_row(r, row);
-	perf_report_note(r, " %s: %llu objects live, utilisation %.4f (least %.4f), %llu free pieces, the largest %llu bytes",
+	perf_report_note(r, " %s: %llu objects live, utilisation %.4f (least %.4f), %llu free pieces, the largest %llu bytes; %.3f bytes moved for a byte put",
 			 m->name, (unsigned long long)s.n, mean, s.samples ? s.least : 0,
-			 (unsigned long long)s.x.free_blocks, (unsigned long long)swi_extents_largest(&s.x));
-	swi_extents_fini(&s.x);
-	free(s.live);
+			 (unsigned long long)s.x.free_blocks, (unsigned long long)swi_extents_largest(&s.x), moved);
+	fini(&s);
 	return mean;
 }
 
@@ -289,6 +394,8 @@ static const struct swt_opt options[] = {
 	 "bytes that a token takes in a block of 512 (default 2048)", NULL},
 	{"evict", 0, SWT_CHOICE, offsetof(struct au_opts, evict), "NAME",
 	 "oldest: one in four was used again and stays (default); or random", "oldest|random"},
+	{"no-compact", 0, SWT_FLAG, offsetof(struct au_opts, no_compact), NULL,
+	 "no object makes way for another", NULL},
 	{"seed", 0, SWT_U32, offsetof(struct au_opts, seed), "N", "of the random numbers (default 1)", NULL},
 	{"min", 0, SWT_STR, offsetof(struct au_opts, min), "X", "fail when a mean is below X", NULL},
 	PERF_OPT_FORMAT(struct au_opts, c),

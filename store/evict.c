@@ -274,9 +274,11 @@ void swi_evict_fini(struct swi_snode *sn)
 static uint64_t wanted(struct swi_snode *sn)
 {
 	struct swi_pressure p = {.used = sn->extents.used,
-				 .going = sn->evict.spilling_bytes + swi_quarantine_bytes(&sn->quarantine),
+				 .going = sn->evict.spilling_bytes + swi_quarantine_bytes(&sn->quarantine) +
+					  swi_compact_in_hand(&sn->relocate.c),
 				 .missing = swi_room_missing(sn),
-				 .head = swi_room_head(sn),
+				 /* While objects make way for the first in line nobody has to leave for him. */
+				 .head = swi_compact_active(&sn->relocate.c) ? 0 : swi_room_head(sn),
 				 .running = sn->evict.running};
 	struct swi_marks m;
 	uint64_t want;

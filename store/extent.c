@@ -160,6 +160,33 @@ static void block_resize(struct swi_extents *x, struct swi_free_block *b, uint64
 	class_insert(x, b);
 }
 
+/* ---- regions ---- */
+
+static void regions_add(struct swi_extents *x, uint64_t start, uint64_t size, bool free)
+{
+	while (size) {
+		const uint64_t r = start / x->region_granules;
+		const uint64_t part = swi_min_u64(size, (r + 1) * x->region_granules - start);
+
+		x->region_free[r] += free ? (uint32_t)part : -(uint32_t)part;
+		start += part;
+		size -= part;
+	}
+}
+
+static int regions_init(struct swi_extents *x)
+{
+	x->region_granules = KIB(64) / SWI_GRANULE;
+	while (x->granules / x->region_granules >= SWI_EXTENT_REGIONS)
+		x->region_granules *= 2;
+	x->regions = (x->granules + x->region_granules - 1) / x->region_granules;
+	x->region_free = calloc(x->regions, sizeof(*x->region_free));
+	if (!x->region_free)
+		return -ENOMEM;
+	regions_add(x, 0, x->granules, true);
+	return 0;
+}
+
 /* ---- life ---- */
 
 int swi_extents_init(struct swi_extents *x, uint64_t bytes)
@@ -181,7 +208,9 @@ int swi_extents_init(struct swi_extents *x, uint64_t bytes)
 			break;
 		bits = words;
 	}
-	return block_add(x, 0, x->granules);
+	const int rc = regions_init(x);
+
+	return rc ? rc : block_add(x, 0, x->granules);
 }
 
 void swi_extents_fini(struct swi_extents *x)
@@ -194,6 +223,7 @@ void swi_extents_fini(struct swi_extents *x)
 	}
 	for (uint32_t l = 0; l < x->levels; l++)
 		free(x->start_map[l]);
+	free(x->region_free);
 	memset(x, 0, sizeof(*x));
 }
 
@@ -284,6 +314,7 @@ static int carve(struct swi_extents *x, struct swi_free_block *b, uint64_t at, u
 	else
 		block_del(x, b);
 	x->used += size * SWI_GRANULE;
+	regions_add(x, at, size, false);
 	return 0;
 }
 
@@ -387,7 +418,39 @@ int swi_extent_free(struct swi_extents *x, uint64_t offset, uint64_t bytes)
 	}
 	x->used -= size * SWI_GRANULE;
 	x->frees++;
+	regions_add(x, start, size, true);
 	return 0;
+}
+
+bool swi_extent_next_free(const struct swi_extents *x, uint64_t offset, uint64_t *out_offset,
+			  uint64_t *out_bytes)
+{
+	const uint64_t at = offset / SWI_GRANULE;
+	const uint64_t p = at < x->granules ? map_prev(x, at) : NONE;
+	const struct swi_free_block *b = p != NONE ? block_at(x, p) : NULL;
+
+	if (!b || b->start + b->size <= at) {
+		const uint64_t n = at < x->granules ? map_next(x, at) : NONE;
+
+		b = n != NONE ? block_at(x, n) : NULL;
+	}
+	if (!b)
+		return false;
+	*out_offset = b->start * SWI_GRANULE;
+	*out_bytes = b->size * SWI_GRANULE;
+	return true;
+}
+
+int swi_extent_take(struct swi_extents *x, uint64_t offset, uint64_t bytes)
+{
+	const uint64_t start = offset / SWI_GRANULE;
+	const uint64_t size = swi_align_up(bytes, SWI_GRANULE) / SWI_GRANULE;
+	const uint64_t p = in_range(x, offset, bytes) ? map_prev(x, start) : NONE;
+	struct swi_free_block *b = p != NONE ? block_at(x, p) : NULL;
+
+	if (!b || start + size > b->start + b->size)
+		return -EINVAL;
+	return carve(x, b, start, size);
 }
 
 uint64_t swi_extents_largest(const struct swi_extents *x)
@@ -411,8 +474,10 @@ uint64_t swi_extents_largest(const struct swi_extents *x)
 
 const char *swi_extents_check(const struct swi_extents *x)
 {
-	uint64_t at = map_next(x, 0), blocks = 0, free_size = 0, end = 0;
+	uint64_t at = map_next(x, 0), blocks = 0, free_size = 0, end = 0, in_regions = 0;
 
+	for (uint64_t r = 0; r < x->regions; r++)
+		in_regions += x->region_free[r];
 	while (at != NONE) {
 		const struct swi_free_block *b = block_at(x, at);
 
@@ -431,6 +496,8 @@ const char *swi_extents_check(const struct swi_extents *x)
 		return "the number of blocks differs";
 	if ((x->granules - free_size) * SWI_GRANULE != x->used)
 		return "the used bytes differ";
+	if (in_regions != free_size)
+		return "the regions' counts differ";
 	for (uint32_t c = 0; c < SWI_EXTENT_CLASSES; c++) {
 		const bool bit = x->class_map[c / 64] >> (c % 64) & 1;
 

@@ -5,7 +5,8 @@
  * Good fit in segregated classes (16 a power of two), immediate coalescing; from 64 KiB on the outermost fit. What
  * is taken from the low side (chunks, copies) and from the high side (what is large for this arena) grows towards
  * each other, which keeps fragmentation down. Any allocated range may be given back in parts. A double free and a range that is
- * not wholly allocated are told from the records and refused. Owner thread only; deterministic.
+ * not wholly allocated are told from the records and refused. What is free is counted by region too, for compact.h.
+ * Owner thread only; deterministic.
  */
 #ifndef SWI_EXTENT_H
 #define SWI_EXTENT_H
@@ -15,6 +16,7 @@
 
 #define SWI_EXTENT_CLASSES 640u /* 40 powers of two, 16 steps each */
 #define SWI_EXTENT_LEVELS  8u
+#define SWI_EXTENT_REGIONS 8192u /* at most: of equal size, a power of two of 64 KiB and more */
 
 enum swi_extent_side { SWI_EXTENT_LOW, SWI_EXTENT_HIGH };
 
@@ -38,6 +40,8 @@ struct swi_extents {
 	uint64_t *start_map[SWI_EXTENT_LEVELS]; /* level 0: a bit a granule that begins a free block */
 	uint64_t start_words[SWI_EXTENT_LEVELS];
 	uint32_t levels;
+	uint32_t *region_free; /* granules */
+	uint64_t regions, region_granules;
 };
 
 /* Everything free. -EINVAL, -ENOMEM. */
@@ -51,6 +55,11 @@ int swi_extent_free(struct swi_extents *x, uint64_t offset, uint64_t bytes);
 /* Is all of [offset, offset + bytes) allocated? */
 bool swi_extent_is_allocated(const struct swi_extents *x, uint64_t offset, uint64_t bytes);
 uint64_t swi_extents_largest(const struct swi_extents *x);
+/* The first free block that ends behind @offset; false: there is none. */
+bool swi_extent_next_free(const struct swi_extents *x, uint64_t offset, uint64_t *out_offset,
+			  uint64_t *out_bytes);
+/* Allocates this very range, which must lie in one free block: -EINVAL. -ENOMEM. */
+int swi_extent_take(struct swi_extents *x, uint64_t offset, uint64_t bytes);
 static inline uint64_t swi_extents_free_bytes(const struct swi_extents *x)
 {
 	return x->granules * SWI_GRANULE - x->used;

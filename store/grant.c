@@ -290,6 +290,15 @@ uint64_t swi_grants_head(struct swi_snode *sn)
 	return r ? r->bytes : 0;
 }
 
+uint64_t swi_grants_piece(struct swi_snode *sn)
+{
+	const struct client_room *r = swi_list_first(&sn->clients.rooms, struct client_room, link);
+
+	if (!r)
+		return 0;
+	return r->large ? r->bytes : swi_min_u64(r->bytes, SWI_COMPACT_CHUNK);
+}
+
 static int serve_rooms(struct swi_snode *sn)
 {
 	struct swi_clients *c = &sn->clients;

@@ -23,6 +23,10 @@
  * the word loaded once more (seq_cst): with the node's CAS to EMPTY, its fence and its scan of the
  * pins either the node sees the pin or the reader sees the change. The header's id decides last.
  *
+ * Move (node core). The object's bytes are in their new place, then CAS SEALED (gen, offset) -> SEALED (gen', offset'):
+ * no look-up misses it. A reader that has not re-checked sees the change and looks again; one that has, its pin is seen by
+ * the scan that every retired extent waits for. A kill that meets it fails, and its client looks again.
+ *
  * Overflow counts: +1 by the inserter for each pair that it passed, -1 by whoever takes the entry
  * out; at 255 the count stays for ever. A process killed between the two leaves a count too high, which costs a
  * longer walk and nothing else. A dead process named the object in an intent before it claimed a
@@ -318,6 +322,17 @@ bool swi_index_remove(const struct swi_index *ix, const struct swi_index_hit *hi
 		return false;
 	atomic_fetch_sub_explicit(&ix->head->objects, 1, memory_order_relaxed);
 	return true;
+}
+
+bool swi_index_move(const struct swi_index *ix, const struct swi_index_hit *hit, uint32_t gen,
+		    uint64_t offset, uint64_t bytes)
+{
+	uint64_t w = hit->word;
+
+	return swi_slot_state(w) == SWI_SLOT_SEALED &&
+	       atomic_compare_exchange_strong(
+		   &ix->slots[hit->slot].word, &w,
+		   swi_slot_sized(swi_slot_word(SWI_SLOT_SEALED, gen, offset), bytes));
 }
 
 bool swi_index_unclaim(const struct swi_index *ix, const struct swi_index_hit *hit, uint64_t key)

@@ -82,6 +82,12 @@ bool swi_index_kill(const struct swi_index *ix, const struct swi_index_hit *hit)
 /* ---- node core only ---- */
 /* SEALED or DEAD -> EMPTY. False: it changed meanwhile. After it, a pin scan tells who still reads. */
 bool swi_index_remove(const struct swi_index *ix, const struct swi_index_hit *hit);
+/*
+ * The object that @hit leads to lies at (@gen, @offset) from now on; a look-up finds it at every moment. False: the
+ * slot changed meanwhile. Who pinned the old place before still reads it: after this, a pin scan tells.
+ */
+bool swi_index_move(const struct swi_index *ix, const struct swi_index_hit *hit, uint32_t gen,
+		    uint64_t offset, uint64_t bytes);
 /* A DEAD slot with @key: killed by a client, not yet removed. */
 bool swi_index_find_dead(const struct swi_index *ix, uint64_t key, struct swi_index_hit *out);
 /* Does a SEALED or DEAD slot with @key lead to this very extent? */

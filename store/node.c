@@ -85,6 +85,8 @@ static int open_rooms(struct swi_snode *sn, char *why, size_t why_len)
 	if (!rc)
 		rc = swi_extents_init(&sn->extents, sn->arena_bytes);
 	if (!rc)
+		rc = swi_relocate_init(sn);
+	if (!rc)
 		rc = swi_clients_init(sn);
 	if (!rc)
 		swi_evict_init(sn);
@@ -169,6 +171,7 @@ void swi_snode_destroy(struct swi_snode *sn)
 	swi_holds_fini(sn);
 	swi_locators_fini(&sn->locators);
 	swi_rooms_fini(sn);
+	swi_relocate_fini(sn);
 	swi_extents_fini(&sn->extents);
 	swi_attrs_fini(sn);
 	swi_quotas_fini(sn);
@@ -269,6 +272,7 @@ int swi_snode_step(struct swi_snode *sn)
 	n += swi_timers_run(&sn->timers, sn->now_ns);
 	n += swi_client_sets_step(sn);
 	n += swi_notify_step(sn);
+	n += swi_relocate_step(sn);
 	n += swi_evict_step(sn);
 	n += swi_holds_step(sn);
 	n += swi_quarantine_step(sn);
@@ -301,6 +305,7 @@ uint64_t swi_snode_deadline_ns(const struct swi_snode *csn)
 	d = swi_min_u64(d, swi_quarantine_deadline_ns(sn));
 	d = swi_min_u64(d, swi_batches_deadline_ns(sn));
 	d = swi_min_u64(d, swi_evict_deadline_ns(sn));
+	d = swi_min_u64(d, swi_relocate_deadline_ns(sn));
 	d = swi_min_u64(d, swi_draining_deadline_ns(sn));
 	if (sn->tp)
 		d = swi_min_u64(d, swi_tp_deadline_ns(sn->tp));
@@ -425,6 +430,8 @@ void swi_snode_stats(struct swi_snode *sn, struct swi_snode_stats *out)
 	s.locators = sn->locators.count;
 	s.quarantine_bytes = swi_quarantine_bytes(&sn->quarantine);
 	s.quarantine_peak = sn->quarantine.peak_bytes;
+	s.moved_objects = sn->relocate.c.moved_objects;
+	s.moved_bytes = sn->relocate.c.moved_bytes;
 	s.peers = sn->peers.count;
 	s.clients = sn->clients.count;
 	s.client_errors = sn->clients.errors + sn->extents.bad_frees;

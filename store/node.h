@@ -10,7 +10,7 @@
  * Rooms: clients.c (attached processes: rings, grants, undo), extent.c (who owns which bytes of the
  * arena), hold.c (extents that must stay), peer.c (connections to nodes), directory.c (objects whose home
  * is here), fetch.c (remote or spilled object -> local extent), direct.c
- * (READs without a message), locator.c (where), lease.c (no reuse under READs), evict.c (what leaves memory), node.c (the loop).
+ * (READs without a message), locator.c (where), lease.c (no reuse under READs), evict.c (what leaves memory), relocate.c (what makes way), node.c (the loop).
  */
 #ifndef SWI_NODE_H
 #define SWI_NODE_H
@@ -120,6 +120,7 @@ struct swi_snode_stats {
 	uint64_t cast_sent_on;		     /* readers of large objects that were sent to another reader */
 	uint64_t syncs, revoked;	     /* asked whether READs have ended; connections closed over it */
 	uint64_t quarantine_bytes, quarantine_peak;
+	uint64_t moved_objects, moved_bytes; /* within the arena, to make room in one piece */
 };
 void swi_snode_stats(struct swi_snode *sn, struct swi_snode_stats *out);
 /* The store's part of SWI_L_STATUS; malloc'd JSON. */

@@ -464,26 +464,37 @@ void swi_lc_abort(struct swi_lc *lc, struct swarm_buf *buf)
 	memset(buf, 0, sizeof(*buf));
 }
 
-int swi_lc_delete(struct swi_lc *lc, struct swarm_ref ref)
+/*
+ * It vanishes at once. Should we die before the node is told, the intent leads it to the slot. The header is read without a
+ * pin: if it was reused meanwhile, the slot has changed and kill fails; if the node has just moved the object, the slot
+ * leads elsewhere by now. NULL: there is nothing to hide.
+ */
+static struct swi_intent *hide(struct swi_lc *lc, struct swarm_ref ref)
 {
 	struct swi_index_hit hit;
+
+	while (swi_index_find(&lc->index, swi_index_key(ref.id), &hit)) {
+		const uint64_t offset = swi_slot_offset(hit.word);
+		const struct swi_object_head *h = head_at(lc, offset);
+		struct swi_intent *in = take_intent(lc, offset, true);
+
+		if (h && is_object(lc, h, ref.id, swi_slot_gen(hit.word), offset)
+			? swi_index_kill(&lc->index, &hit)
+			: swi_index_still(&lc->index, &hit)) /* another id with the same key */
+			return in;
+		drop_intent(in);
+	}
+	return NULL;
+}
+
+int swi_lc_delete(struct swi_lc *lc, struct swarm_ref ref)
+{
 	uint8_t buf[32];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 	struct swi_intent *in = NULL;
 
-	/*
-	 * It vanishes here at once, unless tasks may still need it (keeps). Should we die before the node is told, the intent leads it to the slot.
-	 * The header is read without a pin: if it was reused meanwhile, the slot has changed and kill fails.
-	 */
-	if (!atomic_load_explicit(&lc->index.head->keeps, memory_order_relaxed) &&
-	    swi_index_find(&lc->index, swi_index_key(ref.id), &hit)) {
-		const uint64_t offset = swi_slot_offset(hit.word);
-		const struct swi_object_head *h = head_at(lc, offset);
-
-		in = take_intent(lc, offset, true);
-		if (h && is_object(lc, h, ref.id, swi_slot_gen(hit.word), offset))
-			swi_index_kill(&lc->index, &hit);
-	}
+	if (!atomic_load_explicit(&lc->index.head->keeps, memory_order_relaxed)) /* else tasks may still need it */
+		in = hide(lc, ref);
 	swi_wr_ref(&w, ref);
 	const int rc = swi_lc_post(lc, SWI_L_DELETE, buf, w.len, NULL);
 

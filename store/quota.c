@@ -98,6 +98,19 @@ void swi_quota_keep(struct swi_snode *sn, struct swi_account *ac, uint64_t offse
 	HASH_ADD(hh, sn->quotas.by_offset, offset, sizeof(ch->offset), ch);
 }
 
+void swi_quota_move(struct swi_snode *sn, uint64_t from, uint64_t to)
+{
+	struct swi_charge *ch;
+
+	HASH_FIND(hh, sn->quotas.by_offset, &from, sizeof(from), ch);
+	if (!ch)
+		return;
+	HASH_DELETE(hh, sn->quotas.by_offset, ch);
+	swi_quota_free(sn, to); /* a row of this place would be stale */
+	ch->offset = to;
+	HASH_ADD(hh, sn->quotas.by_offset, offset, sizeof(ch->offset), ch);
+}
+
 void swi_quota_free(struct swi_snode *sn, uint64_t offset)
 {
 	struct swi_charge *ch;

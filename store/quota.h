@@ -44,6 +44,8 @@ void swi_account_close(struct swi_snode *sn, struct swi_account *ac);
 int swi_quota_fit(struct swi_snode *sn, struct swi_account *ac, uint64_t least, uint64_t *bytes);
 /* An object at @offset stays when its grant ends. */
 void swi_quota_keep(struct swi_snode *sn, struct swi_account *ac, uint64_t offset, uint64_t bytes);
+/* The object at @from lies at @to from now on. */
+void swi_quota_move(struct swi_snode *sn, uint64_t from, uint64_t to);
 /* The extent at @offset is free. */
 void swi_quota_free(struct swi_snode *sn, uint64_t offset);
 

@@ -46,7 +46,7 @@ int swi_arena_free(struct swi_snode *sn, uint64_t offset, uint64_t bytes)
 	struct swi_rooms *rs = &sn->rooms;
 
 	if (offset < rs->reserve_at || offset - rs->reserve_at >= rs->reserve_bytes)
-		return swi_extent_free(&sn->extents, offset, bytes);
+		return swi_compact_free(&sn->relocate.c, offset, bytes);
 	return swi_extent_free(&rs->reserve, offset - rs->reserve_at, bytes);
 }
 
@@ -205,14 +205,27 @@ uint64_t swi_room_missing(struct swi_snode *sn)
 	return sn->rooms.bytes + sn->clients.rooms_bytes;
 }
 
-uint64_t swi_room_head(struct swi_snode *sn)
+/* The first in line, if he is the core's; else NULL. */
+static const struct swi_room *first_of_core(struct swi_snode *sn)
 {
 	const struct swi_room *r = swi_list_first(&sn->rooms.list, struct swi_room, link);
 	const uint64_t first = swi_grants_ticket(sn);
 
-	if (!r || (first && first < r->ticket))
-		return swi_grants_head(sn);
-	return r->bytes;
+	return r && first && first < r->ticket ? NULL : r;
+}
+
+uint64_t swi_room_head(struct swi_snode *sn)
+{
+	const struct swi_room *r = first_of_core(sn);
+
+	return r ? r->bytes : swi_grants_head(sn);
+}
+
+uint64_t swi_room_piece(struct swi_snode *sn)
+{
+	const struct swi_room *r = first_of_core(sn);
+
+	return r ? r->bytes : swi_grants_piece(sn);
 }
 
 void swi_room_explain(struct swi_snode *sn, uint64_t bytes, char *text, size_t len)

@@ -27,6 +27,7 @@
 #include "store/peer.h"
 #include "store/quota.h"
 #include "store/range.h"
+#include "store/relocate.h"
 #include "store/req.h"
 #include "store/room.h"
 #include "store/serve.h"
@@ -69,6 +70,7 @@ struct swi_snode {
 	struct swi_rooms rooms;
 	struct swi_ranges ranges;
 	struct swi_evict evict;
+	struct swi_relocate relocate;
 	struct swi_draining draining;
 	struct swi_list syncs; /* struct client_sync that nobody waits for any more (sync.c) */
 	struct swi_snode_stats stats; /* counters; the sizes are filled in by swi_snode_stats() */

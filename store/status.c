@@ -133,6 +133,8 @@ static void counters(struct swi_snode *sn, json_t *o)
 	set(o, "revoked", s.revoked);
 	set(o, "quarantine_bytes", s.quarantine_bytes);
 	set(o, "quarantine_peak", s.quarantine_peak);
+	set(o, "moved_objects", s.moved_objects);
+	set(o, "moved_bytes", s.moved_bytes);
 	set(o, "restores", s.restores);
 	set(o, "restore_bytes", s.restore_bytes);
 	set(o, "evicted_objects", s.evicted_objects);
