@@ -88,8 +88,8 @@ bool swi_lc_forget(struct swi_lc *lc, struct swi_call *call)
 	return waiting;
 }
 
-int swi_lc_try_post(struct swi_lc *lc, uint16_t type, const void *body, uint32_t len,
-		    struct swi_call *call)
+static int post_quiet(struct swi_lc *lc, uint16_t type, const void *body, uint32_t len,
+		      struct swi_call *call)
 {
 	uint64_t req = 0;
 
@@ -103,13 +103,19 @@ int swi_lc_try_post(struct swi_lc *lc, uint16_t type, const void *body, uint32_t
 	}
 	const int rc = push(lc, type, req, body, len);
 
-	if (rc) {
-		if (call)
-			(void)swi_lc_forget(lc, call);
-		return rc;
-	}
-	ring_doorbell(lc);
-	return 0;
+	if (rc && call)
+		(void)swi_lc_forget(lc, call);
+	return rc;
+}
+
+int swi_lc_try_post(struct swi_lc *lc, uint16_t type, const void *body, uint32_t len,
+		    struct swi_call *call)
+{
+	const int rc = post_quiet(lc, type, body, len, call);
+
+	if (!rc)
+		ring_doorbell(lc);
+	return rc;
 }
 
 static int sleep_on(struct swi_lc *lc, uint32_t seen, uint64_t timeout_ns)
@@ -228,6 +234,10 @@ int swi_lc_pump(struct swi_lc *lc)
 	_Atomic uint64_t *tail = &lc->rsp.ring->tail;
 	int n = 0;
 
+	/* Every response there was is handled: so a look costs no lock. */
+	if (atomic_load_explicit(&lc->rsp.ring->head, memory_order_relaxed) ==
+	    atomic_load_explicit(tail, memory_order_acquire))
+		return 0;
 	do {
 		if (pthread_mutex_trylock(&lc->pump_lock))
 			return n; /* its holder looks once more after us */
@@ -252,6 +262,8 @@ void swi_lc_kick(struct swi_lc *lc)
 	atomic_fetch_add(&lc->shm->wake, 1);
 	if (atomic_load(&lc->shm->sleeping) && lc->o.wake_others)
 		lc->o.wake_others(lc->o.wait_ctx, lc->shm);
+	if (lc->o.help) /* one of those who wait may sleep as the node core does */
+		ring_doorbell(lc);
 }
 
 static bool is_done(const struct swi_call *call)
@@ -269,6 +281,35 @@ static int give_up(struct swi_lc *lc, struct swi_call *call, int rc)
 	return 0;
 }
 
+struct pumped {
+	struct swi_lc *lc;
+	bool (*is)(void *arg);
+	void *arg;
+};
+
+static bool pumped_is(void *arg)
+{
+	const struct pumped *p = arg;
+
+	swi_lc_pump(p->lc);
+	return p->is(p->arg);
+}
+
+/* The time before it is worth to sleep. */
+static void wait_awake(struct swi_lc *lc, bool (*is)(void *arg), void *arg, uint64_t timeout_ns)
+{
+	struct pumped p = {.lc = lc, .is = is, .arg = arg};
+
+	if (lc->o.help) {
+		if (!lc->o.help(lc->o.help_ctx, pumped_is, &p, timeout_ns))
+			ring_doorbell(lc);
+		return;
+	}
+	for (uint32_t i = 0; i < SPINS && !is(arg); i++)
+		if (!swi_lc_pump(lc))
+			swi_cpu_relax();
+}
+
 int swi_lc_wait_for(struct swi_lc *lc, bool (*is)(void *arg), void *arg, uint64_t timeout_ns)
 {
 	uint64_t deadline = 0;
@@ -277,9 +318,9 @@ int swi_lc_wait_for(struct swi_lc *lc, bool (*is)(void *arg), void *arg, uint64_
 		swi_lc_pump(lc);
 		return is(arg) ? 0 : -ETIMEDOUT;
 	}
-	for (uint32_t i = 0; i < SPINS && !is(arg); i++)
-		if (!swi_lc_pump(lc))
-			swi_cpu_relax();
+	if (lc->o.help && timeout_ns != UINT64_MAX)
+		deadline = swi_sat_add(swi_now(swi_env_real()), timeout_ns);
+	wait_awake(lc, is, arg, timeout_ns);
 	while (!is(arg)) {
 		const uint32_t seen = atomic_load(&lc->shm->wake);
 		uint64_t left = UINT64_MAX;
@@ -336,7 +377,10 @@ int swi_lc_call(struct swi_lc *lc, uint16_t type, const void *body, uint32_t len
 		int *out_status)
 {
 	struct swi_call call = {.on_reply = on_reply, .owner = owner};
-	int rc = swi_lc_post(lc, type, body, len, &call);
+	int rc = lc->o.help ? post_quiet(lc, type, body, len, &call) : -EAGAIN; /* we shall look ourselves */
+
+	if (rc == -EAGAIN)
+		rc = swi_lc_post(lc, type, body, len, &call);
 
 	if (!rc)
 		rc = swi_lc_wait(lc, &call, swi_sat_add(timeout_ns, SWI_LC_GRACE_NS));

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fetch.c - the transfer of one object into this arena; see fetch.h. Who waits for it: want.c. */
-#include "transport/base/xxh.h"
-
+/* fetch.c - the transfer of one object into this arena; see fetch.h. Who waits for it: want.c. Its end: publish.c. */
 #include "store/cast.h"
 #include "store/direct.h"
 #include "store/evict.h"
@@ -13,7 +11,6 @@
 #define ATTEMPTS_MAX 22u
 #define PAUSE_NS     NS_PER_MS /* doubled with every attempt, up to ... */
 #define PAUSE_MAX_NS (256 * NS_PER_MS)
-#define CHECK_AT_ONCE KIB(64) /* longer payloads are digested in portions */
 
 static void fetch_start(struct swi_fetch *f);
 static void fetch_next_holder(struct swi_fetch *f);
@@ -22,7 +19,7 @@ static void fetch_lease(struct swi_fetch *f, struct swi_peer *p, uint8_t flags);
 
 /* ---- the end ---- */
 
-static void give_lease_back(struct swi_fetch *f)
+void swi_fetch_lease_back(struct swi_fetch *f)
 {
 	struct swi_peer *p = f->leased ? swi_peer_by_epoch(f->sn, f->holder_epoch) : NULL;
 
@@ -52,7 +49,7 @@ void swi_fetch_free(struct swi_fetch *f)
 	swi_timer_stop(&sn->timers, &f->pause);
 	swi_direct_drop(f);
 	swi_followers_refuse(f);
-	give_lease_back(f);
+	swi_fetch_lease_back(f);
 	give_room_back(f);
 	free(f->pieces);
 	HASH_DELETE(hh, sn->fetches.by_id, f);
@@ -82,7 +79,7 @@ static void fetch_fail(struct swi_fetch *f, int status, const char *text)
 }
 
 /* The object lies at @offset, held once for us. */
-static void fetch_done(struct swi_fetch *f, uint64_t offset)
+void swi_fetch_done(struct swi_fetch *f, uint64_t offset)
 {
 	struct swi_snode *sn = f->sn;
 	struct swi_list wants;
@@ -111,12 +108,12 @@ static void pause_over(struct swi_timer *t)
 }
 
 /* Nobody who has it could give it: look again who has it, a bounded number of times. */
-static void fetch_again(struct swi_fetch *f)
+void swi_fetch_again(struct swi_fetch *f)
 {
 	struct swi_snode *sn = f->sn;
 
 	swi_followers_refuse(f);
-	give_lease_back(f);
+	swi_fetch_lease_back(f);
 	give_room_back(f);
 	f->root_epoch = 0;
 	f->restoring = false;
@@ -147,7 +144,7 @@ static bool back_to_root(struct swi_fetch *f)
 }
 
 /* The holder that was asked cannot serve. */
-static void holder_failed(struct swi_fetch *f, int status, const char *why)
+void swi_fetch_holder_failed(struct swi_fetch *f, int status, const char *why)
 {
 	struct swi_snode *sn = f->sn;
 	char id[SWI_OID_TEXT];
@@ -155,7 +152,7 @@ static void holder_failed(struct swi_fetch *f, int status, const char *why)
 	swi_followers_more(f, status);
 	swi_req_end(sn, &f->rq);
 	if (f->root_epoch) {
-		give_lease_back(f);
+		swi_fetch_lease_back(f);
 		if (!back_to_root(f))
 			fetch_next_holder(f);
 		return;
@@ -170,141 +167,11 @@ static void holder_failed(struct swi_fetch *f, int status, const char *why)
 	}
 	if (status == -ENOENT || status == SWARM_ECORRUPT || status == SWARM_ESTALE)
 		swi_dir_have_not(sn, f->ref, f->holder, status);
-	give_lease_back(f);
+	swi_fetch_lease_back(f);
 	fetch_next_holder(f);
 }
 
-/* ---- publishing ---- */
-
-static void fetch_publish(struct swi_fetch *f)
-{
-	struct swi_snode *sn = f->sn;
-	struct swi_object_head *h = (void *)(sn->arena + f->offset);
-	const bool passing = f->room.reserved || (f->restoring && swi_fetch_for_peers_only(f) &&
-						  swi_evict_tight(sn) && !swi_list_empty(&f->wants));
-	struct swi_local there;
-	uint64_t offset = f->offset;
-	int rc = -EEXIST;
-
-	/*
-	 * Until here the header names another extent (another epoch, or a record's crc): a READ by an old
-	 * locator that led to this place is not deceived by what is still landing.
-	 */
-	h->gen = swi_snode_gen(sn);
-	h->epoch = sn->epoch;
-	h->crc = 0;
-	atomic_store_explicit(&h->touch, (uint16_t)atomic_load(&sn->shm->tick),
-			      memory_order_relaxed);
-	atomic_store_explicit(&h->state, SWI_OBJ_SEALED, memory_order_release);
-	if (!f->restoring)
-		h->flags = (h->flags & SWI_OBJ_F_NAMED) | SWI_OBJ_F_SECONDARY |
-			   (f->checked ? SWI_OBJ_F_DIGEST : 0);
-	swi_hold_add(sn, offset);
-	if (!passing)
-		rc = swi_local_publish(sn, f->id, h->gen, offset, f->bytes);
-	if (rc == -EEXIST && !passing && swi_local_find(sn, f->id, &there)) {
-		swi_hold_drop(sn, offset); /* sealed here meanwhile: theirs stands */
-		swi_hold_add(sn, there.offset);
-		fetch_done(f, there.offset);
-		return;
-	}
-	f->have_room = false;
-	if (rc) /* a reader's passing copy, or the index is full: it goes with its last hold */
-		swi_retire(sn, offset, f->bytes);
-	else if (!f->restoring)
-		swi_dir_have(sn, f->ref, f->len, 0);
-	else
-		swi_dir_have(sn, f->ref, f->len, SWI_COPY_PRIMARY | SWI_COPY_AGAIN);
-	fetch_done(f, offset);
-}
-
 /* ---- READ ---- */
-
-static bool header_fits(const struct swi_fetch *f)
-{
-	const struct swi_object_head *h = (void *)(f->sn->arena + f->offset);
-
-	return h->magic == SWI_OBJ_MAGIC && h->oid[0] == f->id.w[0] && h->oid[1] == f->id.w[1] &&
-	       h->gen == f->lease.gen && h->epoch == f->lease.epoch && h->len == f->lease.len &&
-	       atomic_load_explicit(&h->state, memory_order_relaxed) == SWI_OBJ_SEALED;
-}
-
-/* The object is whole. Where it lies is remembered, and how it came is counted. */
-static void arrived(struct swi_fetch *f)
-{
-	struct swi_snode *sn = f->sn;
-
-	sn->stats.fetches++;
-	sn->stats.fetch_bytes += f->len;
-	sn->stats.warm_gets += f->direct == SWI_DIRECT_WARM;
-	sn->stats.cold_gets += f->direct == SWI_DIRECT_COLD;
-	sn->stats.message_gets += f->direct == SWI_DIRECT_NONE;
-	if (f->direct == SWI_DIRECT_NONE && f->lease.lease && !f->from_part)
-		swi_direct_learn(sn, f->id, f->holder_epoch, &f->lease);
-	else if (f->direct != SWI_DIRECT_NONE)
-		swi_locator_put(&sn->locators, &f->loc);
-	if (f->direct == SWI_DIRECT_COLD) {
-		struct swi_peer *p = swi_peer_by_epoch(sn, f->holder_epoch);
-
-		if (p)
-			p->cold_misses = 0;
-	}
-	fetch_publish(f);
-}
-
-static void check_digest(struct swi_fetch *f, uint64_t digest)
-{
-	struct swi_snode *sn = f->sn;
-
-	if (digest == f->lease.digest) {
-		f->checked = true;
-		atomic_store_explicit(
-		    &((struct swi_object_head *)(void *)(sn->arena + f->offset))->digest, digest,
-		    memory_order_relaxed);
-		arrived(f);
-	} else if (f->direct) { /* perhaps it was just being written beside its flag: the owner knows */
-		swi_direct_failed(f);
-	} else {
-		holder_failed(f, SWARM_ECORRUPT, "the bytes do not match their digest");
-	}
-}
-
-static void verified(struct swi_digest *d, uint64_t digest)
-{
-	check_digest(d->owner, digest);
-}
-
-void swi_fetch_verify(struct swi_fetch *f, uint64_t digest, bool check)
-{
-	const void *payload = f->sn->arena + f->offset + sizeof(struct swi_object_head);
-
-	f->phase = SWI_FETCH_VERIFY;
-	f->lease.digest = digest;
-	f->digest.cb = verified;
-	f->digest.owner = f;
-	if (!check)
-		arrived(f);
-	else if (f->len <= CHECK_AT_ONCE)
-		check_digest(f, XXH3_64bits(payload, f->len));
-	else
-		swi_digest_begin(f->sn, &f->digest, payload, f->len);
-}
-
-void swi_fetch_read_over(struct swi_fetch *f, int status)
-{
-	give_lease_back(f);
-	swi_req_end(f->sn, &f->rq);
-	if (status) {
-		holder_failed(f, status, NULL);
-		return;
-	}
-	if (!f->from_part && !header_fits(f)) {
-		holder_failed(f, SWARM_ECORRUPT, "its header is not what was leased");
-		return;
-	}
-	/* What is READ out of another fetch has no header that could be checked: its digest is, always. */
-	swi_fetch_verify(f, f->lease.digest, f->from_part || !f->sn->opts.no_verify);
-}
 
 static void read_done(struct swi_read *rd, int status)
 {
@@ -323,12 +190,12 @@ static void fetch_read(struct swi_fetch *f)
 	int rc;
 
 	if (!p || !p->chosen) {
-		holder_failed(f, SWARM_EPEERLOST, NULL);
+		swi_fetch_holder_failed(f, SWARM_EPEERLOST, NULL);
 		return;
 	}
 	region = swi_conn_region_len(p->chosen->conn, f->lease.region);
 	if (f->lease.offset > region || need > region - f->lease.offset) {
-		holder_failed(f, SWARM_EPROTO, "it leased what lies outside of its memory");
+		swi_fetch_holder_failed(f, SWARM_EPROTO, "it leased what lies outside of its memory");
 		return;
 	}
 	if (f->from_part || swi_is_large(sn, f->len)) {
@@ -345,7 +212,7 @@ static void fetch_read(struct swi_fetch *f)
 	if (rc) {
 		sn->fetches.in_flight--;
 		f->phase = SWI_FETCH_LEASE;
-		holder_failed(f, rc, NULL);
+		swi_fetch_holder_failed(f, rc, NULL);
 	}
 }
 
@@ -364,7 +231,7 @@ static void fetch_parts(struct swi_fetch *f)
 		rc = swi_parts_begin(f, p);
 	if (rc) {
 		f->phase = SWI_FETCH_LEASE;
-		holder_failed(f, rc, NULL);
+		swi_fetch_holder_failed(f, rc, NULL);
 	}
 }
 
@@ -377,16 +244,10 @@ void swi_fetch_parts_over(struct swi_fetch *f, int status, const char *text)
 	swi_parts_free(f);
 	if (status) {
 		f->phase = SWI_FETCH_LEASE;
-		holder_failed(f, status, why);
+		swi_fetch_holder_failed(f, status, why);
 		return;
 	}
-	memset(h, 0, sizeof(*h));
-	h->magic = SWI_OBJ_MAGIC;
-	h->oid[0] = f->id.w[0];
-	h->oid[1] = f->id.w[1];
-	h->home = f->ref.home;
-	h->len = f->len;
-	h->flags = f->ref.home ? 0 : SWI_OBJ_F_NAMED;
+	swi_head_begin(h, f->ref, f->len);
 	atomic_store_explicit(&h->digest, f->lease.digest, memory_order_relaxed);
 	swi_fetch_verify(f, f->lease.digest, !f->sn->opts.no_verify);
 }
@@ -406,7 +267,7 @@ static int on_parent(struct swi_fetch *f, struct swi_rd *body)
 	if (p && m.epoch != f->holder_epoch) /* connected now, if it was not needed before */
 		fetch_lease(f, p, SWI_LEASE_FROM_YOU);
 	else
-		holder_failed(f, SWARM_EPEERLOST, NULL);
+		swi_fetch_holder_failed(f, SWARM_EPEERLOST, NULL);
 	return 0;
 }
 
@@ -431,7 +292,7 @@ static int on_leased(struct swi_req *rq, int status, uint16_t type, struct swi_r
 		return 0;
 	}
 	if (!type) {
-		holder_failed(f, status, NULL);
+		swi_fetch_holder_failed(f, status, NULL);
 		return 0;
 	}
 	if (type == SWI_S_PARENT && f->phase == SWI_FETCH_LEASE && !f->root_epoch)
@@ -443,14 +304,14 @@ static int on_leased(struct swi_req *rq, int status, uint16_t type, struct swi_r
 	if (m.have == m.len)
 		swi_req_end(sn, rq); /* else MORE comes */
 	if (m.status) {
-		holder_failed(f, m.status, m.text);
+		swi_fetch_holder_failed(f, m.status, m.text);
 		return 0;
 	}
 	f->lease = m;
 	f->leased = m.lease != 0;
 	f->from_part = m.lease && !m.epoch;
 	if (m.len != f->len) {
-		holder_failed(f, SWARM_ECORRUPT, "its length is not what the home knows");
+		swi_fetch_holder_failed(f, SWARM_ECORRUPT, "its length is not what the home knows");
 		return 0;
 	}
 	if (!m.lease)
@@ -511,7 +372,7 @@ static void fetch_next_holder(struct swi_fetch *f)
 			return;
 		}
 	}
-	fetch_again(f);
+	swi_fetch_again(f);
 }
 
 /* ---- room ---- */
@@ -566,37 +427,10 @@ void swi_fetch_room(struct swi_fetch *f)
 		return;
 	}
 	/* Who waits for room keeps nobody else's memory: two full stores would wait for each other. */
-	give_lease_back(f);
+	swi_fetch_lease_back(f);
 }
 
 /* ---- restoring ---- */
-
-static void restored(struct swi_spill_io *io)
-{
-	struct swi_fetch *f = io->owner;
-	struct swi_snode *sn = f->sn;
-	char id[SWI_OID_TEXT];
-
-	sn->fetches.in_flight--;
-	swi_meter_end(sn, &sn->evict.read, io->status ? 0 : f->bytes);
-	if (!io->status) {
-		sn->stats.restores++;
-		sn->stats.restore_bytes += f->len;
-		fetch_publish(f);
-		return;
-	}
-	f->last_status = io->status;
-	snprintf(f->last_text, sizeof(f->last_text), "object %s on the disk of node %u: %s",
-		 swi_oid_text(f->id, id), sn->node, swarm_strerror(io->status));
-	if (io->status == SWARM_ECORRUPT) {
-		sn->stats.digest_errors++;
-		swi_error(sn->log, "%s", f->last_text);
-		swi_spill_forget(sn->spill, f->id);
-		swi_dir_have_not(sn, f->ref, sn->node, io->status);
-	}
-	f->no_restore = io->status != -ENOENT;
-	fetch_again(f);
-}
 
 static void restore_begin(struct swi_fetch *f)
 {
@@ -607,7 +441,7 @@ static void restore_begin(struct swi_fetch *f)
 	f->io.id = f->id;
 	f->io.extent = sn->arena + f->offset;
 	f->io.extent_bytes = f->bytes;
-	f->io.cb = restored;
+	f->io.cb = swi_fetch_restored;
 	f->io.owner = f;
 	swi_meter_begin(sn, &sn->evict.read);
 	swi_spill_restore(sn->spill, &f->io);
@@ -627,7 +461,7 @@ static void located(struct swi_watch *w, int status, const char *text,
 		return;
 	}
 	if (swi_hold_find(sn, f->id, &offset)) {
-		fetch_done(f, offset);
+		swi_fetch_done(f, offset);
 		return;
 	}
 	memset(f->tried, 0, sizeof(f->tried));
@@ -674,7 +508,7 @@ static void fetch_start(struct swi_fetch *f)
 	uint64_t offset;
 
 	if (swi_hold_find(sn, f->id, &offset)) {
-		fetch_done(f, offset);
+		swi_fetch_done(f, offset);
 		return;
 	}
 	if (!f->no_restore && swi_spilled_here(sn, f->id, &f->len)) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fetch_impl.h - between want.c and fetch.c; nobody else includes it. */
+/* fetch_impl.h - between the files of a fetch: want.c, fetch.c, publish.c, direct.c, pieces.c, parts.c. */
 #ifndef SWI_FETCH_IMPL_H
 #define SWI_FETCH_IMPL_H
 
@@ -16,6 +16,13 @@ struct swi_wnode { /* the private half of a want */
 void swi_fetch_join(struct swi_snode *sn, struct swi_want *w, struct swi_wnode *n);
 void swi_fetch_unwanted(struct swi_fetch *f); /* a want left: perhaps it was the last */
 void swi_fetch_free(struct swi_fetch *f);
+/* ---- for publish.c ---- */
+void swi_fetch_done(struct swi_fetch *f, uint64_t offset); /* it lies at @offset, held once for the fetch */
+void swi_fetch_again(struct swi_fetch *f); /* nobody who has it could give it: who has it is looked up again, so many times */
+void swi_fetch_holder_failed(struct swi_fetch *f, int status, const char *why); /* on to the next */
+void swi_fetch_lease_back(struct swi_fetch *f);
+/* ---- publish.c ---- */
+void swi_fetch_restored(struct swi_spill_io *io);
 /* ---- parts.c ---- */
 #define SWI_PART_BYTES KIB(512)
 /* Brings f->len bytes from @peer's disk, part by part, into the fetch's room; swi_fetch_parts_over() follows. */

@@ -1,23 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * host.c - see host.h: the memory of a node, and the loop that runs its core. One thread.
- *
- * Sleeping: the loop announces it (head->sleeping = 1), fences, looks into every request ring and at the
- * network once more, and only then waits; a client pushes, fences, reads sleeping, and writes the
- * eventfd if it is set. So one of the two always sees the other.
+ * host.c - see host.h: the memory of a node and its descriptors, made and unmade by one thread. Who runs it: loop.c.
  */
 #include <sys/eventfd.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "store/host_internal.h"
 #include "store/index.h"
 #include "store/snode_internal.h"
 
-#define IDLE_SPINS 64u	/* steps without an event before the loop sleeps */
-#define BUSY_POLL  (200 * NS_PER_US) /* so often a busy loop looks at the descriptors: who died, who knocks */
-#define EVENTS	   64
 #define HUGE_FROM  MIB(64) /* arenas of this size and more take huge pages by default */
 
 int swi_default_dir(char *buf, size_t len)
@@ -80,7 +72,7 @@ void swi_host_del_fd(struct swi_host *h, int fd)
 	swi_list_push_back(&h->dead, &w->link);
 }
 
-static void bury(struct swi_list *l)
+void swi_host_bury(struct swi_list *l)
 {
 	while (!swi_list_empty(l)) {
 		struct swi_watched *w = swi_list_first(l, struct swi_watched, link);
@@ -90,9 +82,15 @@ static void bury(struct swi_list *l)
 	}
 }
 
-static void on_bell(void *ctx SWI_UNUSED, uint32_t events SWI_UNUSED)
+/* The doorbell is edge-triggered and never read: its one use is to end the wait of the host's thread. */
+static void on_bell(void *ctx, uint32_t events SWI_UNUSED)
 {
-	/* the doorbell is edge-triggered and never read: its one use is to end the wait */
+	((struct swi_host *)ctx)->rang = true;
+}
+
+static void on_core(void *ctx SWI_UNUSED, uint32_t events SWI_UNUSED)
+{
+	/* ends the wait as well; the step finds out what it was */
 }
 
 /* ---- life ---- */
@@ -184,12 +182,12 @@ static int watch_core(struct swi_host *h)
 {
 	struct swi_tp *tp = swi_snode_tp(h->sn);
 	int fd = tp ? swi_tp_fd(tp) : -1;
-	int rc = fd >= 0 ? swi_host_add_fd(h, fd, EPOLLIN, on_bell, h) : 0;
+	int rc = fd >= 0 ? swi_host_add_fd(h, fd, EPOLLIN, on_core, h) : 0;
 
 	for (uint32_t i = 0; i < h->disk_count && !rc; i++) {
 		fd = h->disks[i]->ops->fd(h->disks[i]);
 		if (fd >= 0)
-			rc = swi_host_add_fd(h, fd, EPOLLIN, on_bell, h);
+			rc = swi_host_add_fd(h, fd, EPOLLIN, on_core, h);
 	}
 	return rc;
 }
@@ -255,8 +253,8 @@ void swi_host_destroy(struct swi_host *h)
 	for (uint32_t i = 0; i < h->disk_count; i++)
 		h->disks[i]->ops->destroy(h->disks[i]);
 	free(h->disks);
-	bury(&h->watched);
-	bury(&h->dead);
+	swi_host_bury(&h->watched);
+	swi_host_bury(&h->dead);
 	if (h->bell >= 0)
 		close(h->bell);
 	if (h->epoll >= 0)
@@ -279,80 +277,6 @@ const char *swi_host_dir(struct swi_host *h)
 void swi_host_set_upper(struct swi_host *h, const struct swi_host_upper *upper)
 {
 	h->upper = *upper;
-}
-
-/* ---- the loop ---- */
-
-static int step(struct swi_host *h)
-{
-	int n = swi_snode_step(h->sn);
-
-	if (h->upper.step)
-		n += h->upper.step(h->upper.ctx);
-	return n + swi_host_clients_step(h, h->sn->now_ns);
-}
-
-static uint64_t deadline(struct swi_host *h)
-{
-	uint64_t d = swi_snode_deadline_ns(h->sn);
-
-	if (h->upper.deadline_ns)
-		d = swi_min_u64(d, h->upper.deadline_ns(h->upper.ctx));
-	return swi_min_u64(d, swi_host_clients_deadline_ns(h));
-}
-
-static int poll_fds(struct swi_host *h, uint64_t timeout_ns)
-{
-	struct epoll_event ev[EVENTS];
-	const struct timespec ts = {.tv_sec = (time_t)swi_min_u64(timeout_ns / NS_PER_S, 3600),
-				    .tv_nsec = (long)(timeout_ns % NS_PER_S)};
-	const int n = epoll_pwait2(h->epoll, ev, EVENTS, &ts, NULL);
-
-	for (int i = 0; i < n; i++) {
-		struct swi_watched *w = ev[i].data.ptr;
-
-		if (!w->gone)
-			w->cb(w->ctx, ev[i].events);
-	}
-	bury(&h->dead);
-	return n < 0 ? 0 : n;
-}
-
-static void sleep_until_needed(struct swi_host *h)
-{
-	const uint64_t d = deadline(h);
-	const uint64_t now = swi_now(h->env);
-
-	if (d <= now)
-		return;
-	atomic_store(&h->head->sleeping, 1);
-	atomic_thread_fence(memory_order_seq_cst); /* partner: ring_doorbell() in call.c */
-	if (!swi_clients_ready(h->sn) && !atomic_load(&h->stop) &&
-	    (!swi_snode_tp(h->sn) || swi_tp_arm(swi_snode_tp(h->sn))))
-		poll_fds(h, d - now);
-	atomic_store(&h->head->sleeping, 0);
-}
-
-int swi_host_run(struct swi_host *h)
-{
-	uint64_t polled_ns = 0;
-	uint32_t idle = 0;
-
-	while (!atomic_load(&h->stop)) {
-		if (step(h)) {
-			idle = 0;
-			if (h->sn->now_ns - polled_ns >= BUSY_POLL) {
-				polled_ns = h->sn->now_ns;
-				poll_fds(h, 0);
-			}
-		} else if (++idle >= IDLE_SPINS) {
-			sleep_until_needed(h);
-			idle = 0;
-		}
-	}
-	if (swi_snode_spill(h->sn)) /* destroy() may be another thread's */
-		swi_spill_quiesce(swi_snode_spill(h->sn));
-	return 0;
 }
 
 void swi_host_stop(struct swi_host *h)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * host.h - the real surroundings of a node core: memory, sockets, epoll. One thread runs it.
+ * host.h - the real surroundings of a node core: memory, sockets, epoll. One thread at a time runs it.
  *
  * It makes the memfds, listens on <dir>/swarm.sock, checks the uid of who attaches, passes the fds
  * (arena, index, client, doorbell) by SCM_RIGHTS, notices a dead client by the end of its socket, and loops: step
@@ -54,6 +54,13 @@ int swi_host_add_fd(struct swi_host *h, int fd, uint32_t epoll_events,
 		    void (*cb)(void *ctx, uint32_t events), void *ctx);
 void swi_host_del_fd(struct swi_host *h, int fd);
 int swi_host_run(struct swi_host *h); /* until stop */
+/*
+ * A thread of this process that waits for the core runs it itself until @done(arg), which it asks after every
+ * step. False: not done, and somebody else runs it from now on; @timeout_ns is over, or nothing happened for a while.
+ * While swi_host_run() runs, on a host without disks (whose rings belong to a thread) and without a layer above.
+ */
+bool swi_host_help(struct swi_host *h, bool (*done)(void *arg), void *arg, uint64_t timeout_ns);
+bool swi_host_may_help(const struct swi_host *h);
 void swi_host_stop(struct swi_host *h); /* any thread, or a signal handler */
 
 /* The default run directory of this user: $SWARM_DIR, else $XDG_RUNTIME_DIR/swarm, else /tmp/swarm-UID. */

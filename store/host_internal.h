@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * host_internal.h - the inside of a host: host.c (memory, loop), host_clients.c (who attaches, who is gone).
+ * host_internal.h - the inside of a host: host.c (memory), loop.c (who runs it), host_clients.c (who attaches, who is gone).
  */
 #ifndef SWI_HOST_INTERNAL_H
 #define SWI_HOST_INTERNAL_H
@@ -43,8 +43,22 @@ struct swi_host {
 	_Atomic bool stop;
 	struct swi_disk **disks;
 	uint32_t disk_count;
+	/* loop.c */
+	_Atomic uint32_t core;	  /* 1: somebody runs the core; what is behind sn is its alone */
+	_Atomic uint32_t callers; /* threads of the program that would run it */
+	_Atomic uint32_t aside;	  /* futex word; 1: the host's thread lets them */
+	_Atomic bool in_epoll;	  /* the host's thread waits there, or is about to */
+	_Atomic bool lead_sleeps; /* a caller does, with the core */
+	_Atomic uint64_t left_ns; /* when the last caller left the core */
+	_Atomic uint64_t kept_ns; /* when one left that is expected back: until a little later nobody runs it */
+	/* with the core */
+	uint64_t wake_ns;   /* until when the host's thread sleeps */
+	uint64_t polled_ns; /* when the descriptors were looked at last */
+	bool rang;	    /* the doorbell was seen */
 };
 
+/* host.c: frees what was removed from the loop; the host's thread alone, whose events may name it. */
+void swi_host_bury(struct swi_list *l);
 /* host.c: wakes the threads of a client. */
 void swi_host_ring(struct swi_doorbell *db, struct swi_client_shm *shm);
 int swi_host_listen(struct swi_host *h, char *why, size_t why_len);

@@ -52,6 +52,17 @@ bool swi_spilled_here(struct swi_snode *sn, struct swarm_oid id, uint64_t *out_l
 	return true;
 }
 
+void swi_head_begin(struct swi_object_head *h, struct swarm_ref ref, uint64_t len)
+{
+	memset(h, 0, sizeof(*h));
+	h->magic = SWI_OBJ_MAGIC;
+	h->oid[0] = ref.id.w[0];
+	h->oid[1] = ref.id.w[1];
+	h->home = ref.home;
+	h->len = len;
+	h->flags = ref.home ? 0 : SWI_OBJ_F_NAMED;
+}
+
 int swi_local_publish(struct swi_snode *sn, struct swarm_oid id, uint32_t gen, uint64_t offset,
 		      uint64_t bytes)
 {

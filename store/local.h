@@ -28,6 +28,8 @@ bool swi_spilled_here(struct swi_snode *sn, struct swarm_oid id, uint64_t *out_l
 /* Publishes an extent of ours. 0, -EEXIST, SWARM_EINDEXFULL. */
 int swi_local_publish(struct swi_snode *sn, struct swarm_oid id, uint32_t gen, uint64_t offset,
 		      uint64_t bytes);
+/* The header of an object of @len bytes that was brought here without one: all but what publishing it adds. */
+void swi_head_begin(struct swi_object_head *h, struct swarm_ref ref, uint64_t len);
 void swi_local_set_flags(const struct swi_local *lo, uint32_t set, uint32_t clear);
 void swi_local_set_digest(const struct swi_local *lo, uint64_t digest);
 

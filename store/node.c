@@ -260,13 +260,14 @@ int swi_snode_step(struct swi_snode *sn)
 	sn->now_ns = swi_now(sn->env);
 	atomic_store_explicit(&sn->shm->tick, (uint32_t)(sn->now_ns / (100 * NS_PER_MS)),
 			      memory_order_relaxed);
+	/* What clients ask for is posted before the network is looked at, which takes longer than all else here. */
+	n += swi_clients_step(sn);
+	n += swi_fetches_step(sn);
 	if (sn->tp)
 		n += swi_tp_progress(sn->tp);
 	if (sn->spill)
 		n += swi_spill_progress(sn->spill);
 	n += swi_peers_step(sn);
-	n += swi_clients_step(sn);
-	n += swi_fetches_step(sn);
 	n += swi_dir_step(sn);
 	n += swi_digests_step(sn);
 	n += swi_timers_run(&sn->timers, sn->now_ns);

@@ -32,6 +32,9 @@ struct swi_lc_opts {
 	/* Wakes every other thread of this process that is inside wait(); NULL in the simulator. */
 	void (*wake_others)(void *ctx, struct swi_client_shm *shm);
 	void *wait_ctx;
+	/* Runs the node core on this thread until @done(arg), or until that is not worth it any more: false. NULL: it is not ours to run. */
+	bool (*help)(void *ctx, bool (*done)(void *arg), void *arg, uint64_t timeout_ns);
+	void *help_ctx;
 	/* eventfd @number (1 to SWI_EVENTS) of this client is @fd from now on; -1 = ends. NULL: there are none. 0 or an error. */
 	int (*event)(void *ctx, uint32_t number, int fd);
 	/* Is the node gone? NULL: never. */

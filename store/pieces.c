@@ -23,20 +23,6 @@ uint64_t swi_pieces_landed(const struct swi_fetch *f)
 	return f->pieces->landed > HEAD ? f->pieces->landed - HEAD : 0;
 }
 
-/* Of an object that is landing at its holder, too: the header there has no name yet. */
-static void write_header(struct swi_fetch *f)
-{
-	struct swi_object_head *h = (void *)(f->sn->arena + f->offset);
-
-	memset(h, 0, sizeof(*h));
-	h->magic = SWI_OBJ_MAGIC;
-	h->oid[0] = f->id.w[0];
-	h->oid[1] = f->id.w[1];
-	h->home = f->ref.home;
-	h->len = f->len;
-	h->flags = f->ref.home ? 0 : SWI_OBJ_F_NAMED;
-}
-
 static void piece_done(struct swi_read *rd, int status);
 
 static int post(struct swi_fetch *f, uint64_t len)
@@ -113,8 +99,8 @@ void swi_pieces_begin(struct swi_fetch *f)
 	SWI_BUG_ON(!f->pieces);
 	memset(f->pieces, 0, sizeof(*f->pieces));
 	f->pieces->have = HEAD + f->lease.have;
-	if (part) {
-		write_header(f);
+	if (part) { /* of an object that is landing at its holder, too: the header there has no name yet */
+		swi_head_begin((void *)(f->sn->arena + f->offset), f->ref, f->len);
 		f->pieces->posted = f->pieces->landed = HEAD;
 	}
 	f->phase = SWI_FETCH_READ;

@@ -197,14 +197,9 @@ static void arrived(struct swi_range *r, uint64_t at)
 	struct swi_snode *sn = r->sn;
 	struct swi_object_head *h = (void *)(sn->arena + r->offset);
 
-	memset(h, 0, sizeof(*h));
-	h->magic = SWI_OBJ_MAGIC;
-	h->oid[0] = r->ref.id.w[0];
-	h->oid[1] = r->ref.id.w[1];
+	swi_head_begin(h, r->ref, r->bytes - sizeof(*h));
 	h->gen = swi_snode_gen(sn);
-	h->home = r->ref.home;
 	h->epoch = sn->epoch;
-	h->len = r->bytes - sizeof(*h);
 	h->flags = SWI_OBJ_F_SECONDARY;
 	atomic_store_explicit(&h->state, SWI_OBJ_SEALED, memory_order_release);
 	sn->ranges.reads++;

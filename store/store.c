@@ -8,9 +8,15 @@
 #include "store/snode_internal.h"
 #include "store/store_internal.h"
 
+static bool help(void *ctx, bool (*done)(void *arg), void *arg, uint64_t timeout_ns)
+{
+	return swi_host_help(ctx, done, arg, timeout_ns);
+}
+
 static int make_lc(struct swarm_store *st, void (*upper)(void *ctx, const struct swi_msg *msg),
 		   void *upper_ctx)
 {
+	const bool may_help = st->host && swi_host_may_help(st->host);
 	const struct swi_lc_opts o = {
 	    .arena = st->at.arena.addr,
 	    .index = st->at.index.addr,
@@ -22,6 +28,8 @@ static int make_lc(struct swarm_store *st, void (*upper)(void *ctx, const struct
 	    .event = swi_attach_event,
 	    .gone = swi_attach_gone,
 	    .wait_ctx = &st->at,
+	    .help = may_help ? help : NULL,
+	    .help_ctx = st->host,
 	    .upper = upper,
 	    .upper_ctx = upper_ctx,
 	};

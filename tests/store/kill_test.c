@@ -2,16 +2,29 @@
 /*
  * kill_test.c - processes killed at random points of create, seal, get, release and delete.
  *
- * After each death every invariant of world.c is checked, and how long the node took to deal with it is
- * written down; a survivor works on the same few objects all the while and its slowest call is reported.
+ * After each death every invariant of world.c is checked, and what passed is written down in two parts: from the kill
+ * to the end of the process, which is the kernel's (it has to run once more, and its mappings are taken down before
+ * its descriptors are closed), and from there to the end of the node's work. A busy machine makes both long, so what is
+ * asserted of the second one is the time for which the node's thread ran. With SWARM_TEST_QUIET set nothing else runs
+ * here, and the whole is asserted. A survivor works on the same few objects all the while; its slowest call is reported.
  * Arguments: number of kills, seed. step_test.c does the same at every point in turn.
  */
+#include <poll.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <sys/syscall.h>
 
 #include "tests/store/world.h"
 
-#define IDS 64u /* few: the victims and the survivor meet in the same slots */
+#define IDS	     64u /* few: the victims and the survivor meet in the same slots */
+#define UNDONE_NS    (10 * NS_PER_MS)
+#define KILLED_MAX   2u
+
+struct death { /* of one round; ns */
+	uint64_t kernel, ours, whole;
+	uint64_t cpu; /* of the node's thread meanwhile; UINT64_MAX: not known */
+};
 
 static uint64_t first_seed = 4711;
 static uint32_t kills = 1000;
@@ -134,11 +147,44 @@ static pid_t start_victim(const char *dir, uint64_t seed)
 	return pid;
 }
 
-/* Kills after a random time; returns how long the node took to be done with them all. */
-static uint64_t kill_some(struct world *w, uint64_t *seed, uint32_t n)
+/* So that it is noted when it happens, and not when the processor has time for us: if we may. */
+static void urgent(bool yes)
+{
+	const struct sched_param p = {.sched_priority = yes ? 1 : 0};
+
+	(void)!sched_setscheduler(0, yes ? SCHED_FIFO | SCHED_RESET_ON_FORK : SCHED_OTHER, &p);
+}
+
+static void kill_and_watch(struct world *w, const pid_t *pid, uint32_t n, struct death *d,
+			   uint64_t *out_cpu)
+{
+	struct pollfd ended[KILLED_MAX];
+	uint64_t began;
+
+	for (uint32_t i = 0; i < n; i++) {
+		ended[i] = (struct pollfd){.fd = (int)syscall(SYS_pidfd_open, pid[i], 0), .events = POLLIN};
+		assert_true(ended[i].fd >= 0);
+	}
+	urgent(true);
+	began = test_now();
+	for (uint32_t i = 0; i < n; i++)
+		kill(pid[i], SIGKILL);
+	for (uint32_t i = 0; i < n; i++)
+		assert_int_equal(poll(&ended[i], 1, 10000), 1);
+	d->kernel = test_now() - began;
+	*out_cpu = world_cpu_ns(w);
+	urgent(false);
+	d->whole = began; /* of which the end is not known yet */
+	for (uint32_t i = 0; i < n; i++)
+		close(ended[i].fd);
+}
+
+/* Kills after a random time, and waits until the node is done with them all. */
+static void kill_some(struct world *w, uint64_t *seed, uint32_t n, struct death *d)
 {
 	struct timespec end;
-	pid_t pid[2];
+	pid_t pid[KILLED_MAX];
+	uint64_t cpu;
 
 	for (uint32_t i = 0; i < n; i++)
 		pid[i] = start_victim(w->dir, swi_splitmix64(seed));
@@ -148,19 +194,18 @@ static uint64_t kill_some(struct world *w, uint64_t *seed, uint32_t n)
 		sched_yield();
 	while (!sem_trywait(&w->gone)) /* attachments that ended before */
 		;
-	const uint64_t began = test_now();
-
-	for (uint32_t i = 0; i < n; i++)
-		kill(pid[i], SIGKILL);
+	kill_and_watch(w, pid, n, d, &cpu);
 	clock_gettime(CLOCK_REALTIME, &end);
 	end.tv_sec += 10;
 	for (uint32_t i = 0; i < n; i++)
 		assert_int_equal(sem_timedwait(&w->gone, &end), 0);
-	const uint64_t took = atomic_load(&w->gone_ns) - began;
+	const uint64_t gone = atomic_load(&w->gone_ns), gone_cpu = atomic_load(&w->gone_cpu_ns);
 
+	d->ours = gone - swi_min_u64(gone, d->whole + d->kernel); /* the sockets end before the process does */
+	d->whole = gone - d->whole;
+	d->cpu = gone_cpu ? gone_cpu - swi_min_u64(gone_cpu, cpu) : UINT64_MAX;
 	for (uint32_t i = 0; i < n; i++)
 		assert_int_equal(wait_child(pid[i]), 256 + SIGKILL);
-	return took;
 }
 
 static void check_world(struct world *w, struct survivor *s, uint32_t i)
@@ -203,37 +248,75 @@ static void nothing_is_left(struct world *w)
 	assert_int_equal(swarm_store_list(w->st, NULL, 0), 0);
 }
 
+/* One part of all the deaths; UINT64_MAX was not measured. Its largest value. */
+static uint64_t report_deaths(const char *what, const struct death *d, uint32_t rounds, size_t part)
+{
+	uint64_t *v = calloc(rounds, sizeof(*v)), largest = 0;
+	uint32_t n = 0;
+
+	assert_non_null(v);
+	for (uint32_t i = 0; i < rounds; i++) {
+		const uint64_t ns = *(const uint64_t *)((const uint8_t *)&d[i] + part);
+
+		if (ns == UINT64_MAX)
+			continue;
+		v[n++] = ns;
+		largest = swi_max_u64(largest, ns);
+	}
+	if (n)
+		report(what, v, n, 1e6, "ms");
+	free(v);
+	return largest;
+}
+
+static void judge_deaths(const struct death *d, uint32_t rounds)
+{
+	uint32_t late = 0;
+
+	for (uint32_t i = 0; i < rounds; i++)
+		late += d[i].whole > UNDONE_NS;
+	print_message("%u deaths, seed %llu, %u of %u rounds took more than 10 ms\n", kills,
+		      (unsigned long long)first_seed, late, rounds);
+	report_deaths("from the kill to all undone", d, rounds, offsetof(struct death, whole));
+	report_deaths("of these to the end of the process", d, rounds, offsetof(struct death, kernel));
+	report_deaths("of these from there", d, rounds, offsetof(struct death, ours));
+	const uint64_t cpu = report_deaths("for which the node's thread ran", d, rounds,
+					   offsetof(struct death, cpu));
+
+	assert_true(cpu <= UNDONE_NS);
+	if (getenv("SWARM_TEST_QUIET"))
+		assert_true(late <= rounds / 100);
+}
+
 static void test_kills(void **state SWI_UNUSED)
 {
 	struct survivor s = {.max = 4000000, .lock = PTHREAD_MUTEX_INITIALIZER};
-	uint64_t seed = first_seed, *took = calloc(kills, sizeof(*took));
+	struct death *deaths = calloc(kills, sizeof(*deaths));
+	uint64_t seed = first_seed;
 	struct world w;
 	pthread_t t;
-	uint32_t rounds = 0, late = 0;
+	uint32_t rounds = 0;
 
 	world_open(&w, MIB(32), 20000);
 	s.st = w.st;
 	s.took_ns = calloc(s.max, sizeof(*s.took_ns));
-	assert_non_null(took);
+	assert_non_null(deaths);
 	assert_non_null(s.took_ns);
 	assert_int_equal(pthread_create(&t, NULL, survive, &s), 0);
 	for (uint32_t i = 0; i < kills; rounds++) {
 		const uint32_t n = rounds % 4 == 0 && i + 2 <= kills ? 2 : 1;
 
-		took[rounds] = kill_some(&w, &seed, n);
-		late += took[rounds] > 10 * NS_PER_MS;
+		kill_some(&w, &seed, n, &deaths[rounds]);
 		i += n;
 		check_world(&w, &s, i);
 	}
 	atomic_store(&s.stop, true);
 	pthread_join(t, NULL);
-	print_message("%u deaths, seed %llu, %u of %u rounds took more than 10 ms\n", kills,
-		      (unsigned long long)first_seed, late, rounds);
-	report("from the kill to all undone", took, rounds, 1e6, "ms");
+	judge_deaths(deaths, rounds);
 	report("calls of the survivor", s.took_ns, swi_min_u64(s.rounds, s.max), 1e3, "us");
 	nothing_is_left(&w);
 	world_close(&w);
-	free(took);
+	free(deaths);
 	free(s.took_ns);
 }
 

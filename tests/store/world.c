@@ -31,10 +31,29 @@ static uint32_t client_maps(void)
 	return n;
 }
 
+static uint64_t cpu_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	assert_int_equal(clock_gettime(clock, &ts), 0);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t world_cpu_ns(struct world *w)
+{
+	clockid_t clock;
+
+	assert_int_equal(pthread_getcpuclockid(w->st->thread, &clock), 0);
+	return cpu_ns(clock);
+}
+
 static void client_gone(void *ctx, struct swi_client *cl SWI_UNUSED)
 {
 	struct world *w = ctx;
 
+	atomic_store(&w->gone_cpu_ns, pthread_equal(pthread_self(), w->st->thread)
+					  ? cpu_ns(CLOCK_THREAD_CPUTIME_ID)
+					  : 0);
 	atomic_store(&w->gone_ns, test_now());
 	sem_post(&w->gone);
 }

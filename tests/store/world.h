@@ -20,10 +20,13 @@ struct world {
 	uint32_t fds, maps; /* as they were with no other client */
 	sem_t gone;		  /* posted when the node has dealt with the end of a client */
 	_Atomic uint64_t gone_ns; /* when the last one was */
+	_Atomic uint64_t gone_cpu_ns; /* by the processor time of the node's thread; 0: another thread did it */
 };
 
 void world_open(struct world *w, uint64_t arena_bytes, uint64_t objects_max);
 void world_close(struct world *w);
+/* Processor time of the node's thread so far. */
+uint64_t world_cpu_ns(struct world *w);
 void world_stop(struct world *w);
 void world_go(struct world *w);
 /* Waits until no process but this one is attached and nothing of it is left in this one; running. */
