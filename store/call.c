@@ -13,7 +13,8 @@
 #include "store/lc.h"
 #include "transport/base/env.h"
 
-#define SPINS	 300u		 /* looks before sleeping: about the time of a round trip */
+#define SPIN_NS	 (20 * NS_PER_US) /* of looking before sleeping: about the time of a round trip */
+#define LOOKS	 32u		  /* between two looks at the clock */
 
 int swi_calls_init(struct swi_lc *lc)
 {
@@ -305,7 +306,9 @@ static void wait_awake(struct swi_lc *lc, bool (*is)(void *arg), void *arg, uint
 			ring_doorbell(lc);
 		return;
 	}
-	for (uint32_t i = 0; i < SPINS && !is(arg); i++)
+	const uint64_t until = swi_now(swi_env_real()) + SPIN_NS;
+
+	for (uint32_t i = 1; !is(arg) && (i % LOOKS || swi_now(swi_env_real()) < until); i++)
 		if (!swi_lc_pump(lc))
 			swi_cpu_relax();
 }
@@ -357,7 +360,9 @@ int swi_lc_wait_any(struct swi_lc *lc, uint64_t timeout_ns)
 {
 	const uint64_t before = atomic_load(&lc->pumped);
 
-	for (uint32_t i = 0; i < SPINS; i++) {
+	const uint64_t until = swi_now(swi_env_real()) + SPIN_NS;
+
+	for (uint32_t i = 1; i % LOOKS || swi_now(swi_env_real()) < until; i++) {
 		if (swi_lc_pump(lc) || atomic_load(&lc->pumped) != before)
 			return 0;
 		swi_cpu_relax();

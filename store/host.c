@@ -212,6 +212,7 @@ int swi_host_create(const struct swi_host_opts *opts, struct swi_host **out, cha
 	if (why_len)
 		why[0] = '\0';
 	h->env = swi_env_real();
+	h->spin_ns = SWI_HOST_SPIN_NS;
 	h->epoll = h->bell = h->listener = h->lock = h->arena.fd = h->index.fd = -1;
 	swi_list_init(&h->watched);
 	swi_list_init(&h->dead);

@@ -9,6 +9,8 @@
 
 #include "store/hello.h"
 
+#define SWI_HOST_SPIN_NS (20 * NS_PER_US) /* without an event before a host sleeps, until it has learned */
+
 struct swi_watched { /* a descriptor in the loop */
 	struct swi_list link;
 	int fd;
@@ -52,6 +54,7 @@ struct swi_host {
 	_Atomic uint64_t left_ns; /* when the last caller left the core */
 	_Atomic uint64_t kept_ns; /* when one left that is expected back: until a little later nobody runs it */
 	/* with the core */
+	uint64_t spin_ns;   /* so long without an event before one sleeps */
 	uint64_t wake_ns;   /* until when the host's thread sleeps */
 	uint64_t polled_ns; /* when the descriptors were looked at last */
 	bool rang;	    /* the doorbell was seen */

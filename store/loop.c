@@ -27,8 +27,9 @@
 #define IDLE_SPINS 64u	/* steps without an event before one sleeps */
 #define BUSY_POLL  (200 * NS_PER_US) /* so often a busy loop looks at the descriptors: who died, who knocks */
 #define EVENTS	   64
-#define TRIES	   300u /* looks of a caller while another one runs the core, before it sleeps */
-#define HELP_NS	   (50 * NS_PER_US) /* of a caller without an event, and IDLE_SPINS steps, before it sleeps */
+#define SPIN_MIN   SWI_HOST_SPIN_NS /* and at least so long; twice that after each sleep that was shorter than ... */
+#define SPIN_MAX   (200 * NS_PER_US) /* this */
+#define TRY_NS	   (20 * NS_PER_US) /* of a caller while another one runs the core, before it sleeps */
 #define TIGHT_NS   (30 * NS_PER_US)
 #define LINGER_NS  (100 * NS_PER_US)
 #define ASIDE_NS   NS_PER_MS
@@ -139,6 +140,17 @@ static uint64_t say_asleep(struct swi_host *h)
 	return 0;
 }
 
+/* @slept_ns: what the last sleep took. Where events come often, the next one is waited for awake. */
+static void learn(struct swi_host *h, uint64_t slept_ns)
+{
+	h->spin_ns = slept_ns < SPIN_MAX ? swi_min_u64(2 * h->spin_ns, SPIN_MAX) : SPIN_MIN;
+}
+
+static bool is_idle(const struct swi_host *h, uint32_t steps, uint64_t event_ns)
+{
+	return steps >= IDLE_SPINS && h->sn->now_ns - event_ns >= h->spin_ns;
+}
+
 /* ---- the host's thread ---- */
 
 static void sleep_until_needed(struct swi_host *h)
@@ -158,21 +170,27 @@ static void sleep_until_needed(struct swi_host *h)
 	n = wait_fds(h, ev, until - now);
 	atomic_store(&h->in_epoll, false);
 	atomic_store(&h->head->sleeping, 0);
+	const uint64_t slept = swi_now(h->env) - now;
+
 	take_back(h);
+	learn(h, slept);
 	handle(ev, n);
 }
 
 /* From taking the core to giving it up. */
 static void run(struct swi_host *h)
 {
+	uint64_t event_ns = 0;
 	uint32_t idle = 0;
 
 	while (!atomic_load(&h->stop) && !atomic_load(&h->callers)) {
 		if (work(h)) {
 			idle = 0;
-		} else if (++idle >= IDLE_SPINS) {
+			event_ns = h->sn->now_ns;
+		} else if (is_idle(h, ++idle, event_ns)) {
 			sleep_until_needed(h);
 			idle = 0;
+			event_ns = h->sn->now_ns;
 		}
 		swi_host_bury(&h->dead);
 	}
@@ -206,8 +224,10 @@ static void leader_sleeps(struct swi_host *h, bool (*done)(void *arg), void *arg
 	struct epoll_event ev[EVENTS];
 
 	atomic_store(&h->lead_sleeps, true);
-	if (until > now && !done(arg))
+	if (until > now && !done(arg)) {
 		handle(ev, wait_fds(h, ev, until - now));
+		learn(h, swi_now(h->env) - now);
+	}
 	atomic_store(&h->head->sleeping, 0);
 }
 
@@ -224,7 +244,7 @@ static bool lead(struct swi_host *h, bool (*done)(void *arg), void *arg, uint64_
 		if (work(h) || !event_ns) {
 			idle = 0;
 			event_ns = sn->now_ns;
-		} else if (++idle >= IDLE_SPINS && sn->now_ns - event_ns >= HELP_NS) {
+		} else if (is_idle(h, ++idle, event_ns)) {
 			if (!atomic_load(&h->in_epoll))
 				leader_sleeps(h, done, arg, until_ns);
 			else if (atomic_exchange(&h->head->sleeping, 0))
@@ -275,8 +295,10 @@ bool swi_host_help(struct swi_host *h, bool (*done)(void *arg), void *arg, uint6
 	atomic_fetch_add(&h->callers, 1);
 	if (tight && atomic_load(&h->in_epoll) && atomic_exchange(&h->head->sleeping, 0))
 		ring(h); /* it had better stand aside than be woken by each of our answers */
-	for (uint32_t i = 0; i < TRIES && !led && !(over = done(arg)); i++) {
+	while (!led && !(over = done(arg))) {
 		led = core_take(h);
+		if (!led && swi_now(h->env) - now >= TRY_NS)
+			break;
 		if (!led)
 			swi_cpu_relax();
 	}
