@@ -301,10 +301,31 @@ static bool is_dead(const struct swi_node *n, const struct swi_member *m, uint64
 	return now - m->heard_ns >= silence(n);
 }
 
+/*
+ * The silence of others is counted only while this node runs: one that stood still for seconds (a busy
+ * machine, a stopped process) would hold everybody for dead when it wakes.
+ */
+static void not_while_asleep(struct swi_node *n, uint64_t now)
+{
+	const uint64_t usual = swi_sat_add(n->member.checked_ns, 2 * load_period(n));
+	const uint64_t slept = n->member.checked_ns && now > usual ? now - usual : 0;
+
+	n->member.checked_ns = now;
+	for (uint32_t i = 0; slept && i < n->cview.view.count; i++) {
+		struct swi_member *m = n->cview.member[i];
+
+		m->heard_ns = swi_min_u64(m->heard_ns + slept, now);
+		if (m->lost_ns)
+			m->lost_ns = swi_min_u64(m->lost_ns + slept, now);
+	}
+}
+
 static int check_dead(struct swi_node *n)
 {
 	const uint64_t now = swi_node_now(n);
 	int handled = 0;
+
+	not_while_asleep(n, now);
 
 	for (uint32_t i = 0; i < n->cview.view.count;) {
 		const struct swi_member *m = n->cview.member[i];

@@ -347,7 +347,8 @@ static int create(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, uint64_
 		const uint64_t patience = several ? 0 : timeout_ns;
 
 		swi_wr_u64(&w, patience);
-		rc = swi_lc_call(lc, SWI_L_CHUNK, buf, w.len, patience, got_chunk, &g, &status);
+		/* The node answers at once when it is to wait for nothing; it may be slow all the same. */
+		rc = swi_lc_call(lc, SWI_L_CHUNK, buf, w.len, timeout_ns, got_chunk, &g, &status);
 		if (!rc && status && several)
 			swi_chunk_room_short(lc);
 		else if (rc || status)

@@ -351,6 +351,33 @@ static void reports_survive_and_damage_does_not(void **state)
 	}
 }
 
+static void steps(struct rig *r, uint64_t ns)
+{
+	for (const uint64_t end = r->now + ns; r->now < end; r->now += 50 * NS_PER_MS)
+		swi_node_step(r->n);
+}
+
+static void head_slept__nobody_is_dead(void **state)
+{
+	const struct swi_resources total = {.cpu = CPU};
+	struct rig r;
+
+	(void)state;
+	rig_make(&r, 0);
+	steps(&r, NS_PER_S / 10);
+	assert_non_null(swi_view_add(r.n, 2, 1, "10.0.0.2:1", &total));
+	assert_non_null(swi_view_add(r.n, 3, 1, "10.0.0.3:1", &total));
+	steps(&r, NS_PER_S);
+	r.now += 10 * NS_PER_S; /* this process stood still */
+	swi_node_step(r.n);
+	assert_int_equal(r.n->member.died, 0);
+	steps(&r, NS_PER_S / 2);
+	assert_int_equal(r.n->member.died, 0); /* 1.5 s of silence while it ran */
+	steps(&r, NS_PER_S);
+	assert_int_equal(r.n->member.died, 2);
+	rig_end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -363,6 +390,7 @@ int main(void)
 	    cmocka_unit_test(crashes_use_up_the_retries),
 	    cmocka_unit_test(a_known_task_is_not_run_twice),
 	    cmocka_unit_test(reports_survive_and_damage_does_not),
+	    cmocka_unit_test(head_slept__nobody_is_dead),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,6 +76,47 @@ static void test_daemon_killed(void **state SWI_UNUSED)
 	remove_dir(dir);
 }
 
+/* ---- the daemon stands still ---- */
+
+#define STILL_NS (SWI_LC_GRACE_NS + NS_PER_S / 2)
+
+static void *go_on(void *pid)
+{
+	const struct timespec still = {.tv_sec = STILL_NS / NS_PER_S, .tv_nsec = STILL_NS % NS_PER_S};
+
+	nanosleep(&still, NULL);
+	kill(*(pid_t *)pid, SIGCONT);
+	return NULL;
+}
+
+/* Whoever has time waits for it: also when room for several objects is asked for ahead. */
+static void test_daemon_stopped(void **state SWI_UNUSED)
+{
+	char dir[] = "/tmp/swarm-test-XXXXXX";
+	struct swarm_buf b;
+	pthread_t t;
+
+	assert_non_null(mkdtemp(dir));
+	pid_t pid = fork_child(daemon_process, dir);
+	struct swarm_store *st = attach_soon(dir);
+	const uint64_t began = test_now();
+
+	for (uint32_t i = 0; i < 40; i++) {
+		if (i == 10) {
+			kill(pid, SIGSTOP);
+			assert_int_equal(pthread_create(&t, NULL, go_on, &pid), 0);
+		}
+		assert_int_equal(swarm_store_create(st, numbered(i), KIB(64), TEST_LIMIT_NS, &b), 0);
+		assert_int_equal(swarm_store_seal(st, &b), 0);
+	}
+	assert_true(test_now() - began >= STILL_NS); /* the node was needed in that time */
+	assert_int_equal(pthread_join(t, NULL), 0);
+	swarm_store_close(st);
+	kill(pid, SIGKILL);
+	wait_child(pid);
+	remove_dir(dir);
+}
+
 /* ---- who may attach ---- */
 
 static void test_one_store_a_directory(void **state SWI_UNUSED)
@@ -366,6 +407,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_daemon_killed),
+	    cmocka_unit_test(test_daemon_stopped),
 	    T(test_one_store_a_directory),
 	    T(test_other_user),
 	    T(test_bad_hello),
