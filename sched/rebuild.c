@@ -123,7 +123,7 @@ static int no_maker(struct swi_node *n, struct swarm_oid id, bool made, char *wh
 			 swi_oid_str(id, oid), (unsigned long long)n->lineage.budget);
 	else
 		snprintf(why, why_len,
-			 "object %s lost its last copy; it was put, not made by a task, so nothing can make it again",
+			 "object %s lost its last copy; it was put, not made by a task",
 			 swi_oid_str(id, oid));
 	return SWARM_ELOST;
 }

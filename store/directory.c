@@ -233,8 +233,11 @@ static void lost_hook(struct swi_snode *sn, struct swi_rec *rec)
 	if (rc >= 0 || rec->state != SWI_DIR_UNKNOWN)
 		return;
 	if (!why[0])
-		snprintf(why, sizeof(why), "object %s: no copy is left (%s)",
-			 swi_oid_text(rec->id, id), rec->text ? rec->text : "all were dropped");
+		snprintf(why, sizeof(why), "object %s lost its last copy", swi_oid_text(rec->id, id));
+	const size_t n = strlen(why);
+
+	if (rec->text)
+		snprintf(why + n, sizeof(why) - n, " (%s)", rec->text);
 	rec->state = SWI_DIR_FAILED;
 	rec->code = rc;
 	swi_rec_set_text(rec, why);

@@ -11,6 +11,8 @@
 #include "store/serve.h"
 #include "store/snode_internal.h"
 
+#define TROUBLE_SHOWN 64u /* so much of the end of a damaged file's path: an explanation is short */
+
 /* ---- proxies: asking ---- */
 
 void swi_rec_unask(struct swi_snode *sn, struct swi_rec *rec)
@@ -229,8 +231,11 @@ void swi_dir_have_not(struct swi_snode *sn, struct swarm_ref ref, uint32_t node,
 {
 	const struct swi_smsg_copy row = {
 	    .ref = ref, .node = node, .flags = SWI_COPY_DEL, .reason = reason};
+	const bool corrupt = reason == SWARM_ECORRUPT;
+	const char *at = corrupt && node == sn->node && sn->spill ? swi_spill_trouble(sn->spill) : "";
+	const size_t long_by = strlen(at) > TROUBLE_SHOWN ? strlen(at) - TROUBLE_SHOWN : 0;
 	struct swi_rec *rec;
-	char text[128];
+	char text[SWI_SMSG_TEXT];
 	int code;
 
 	if (swi_dir_home(sn, ref, &code) != sn->node) {
@@ -242,8 +247,9 @@ void swi_dir_have_not(struct swi_snode *sn, struct swarm_ref ref, uint32_t node,
 	if (rec->state == SWI_DIR_UNKNOWN)
 		rec->state = SWI_DIR_AVAILABLE; /* it was: the step sees whether it still is */
 	swi_rec_del_copy(sn, rec, node);
-	snprintf(text, sizeof(text), "the last copy was on node %u: %s", node,
-		 reason ? swarm_strerror(reason) : "dropped");
+	snprintf(text, sizeof(text), "on node %u%s%s%s: %s%s%s", node, *at ? ", in " : "",
+		 long_by ? ".." : "", at + long_by, reason ? swarm_strerror(reason) : "dropped",
+		 corrupt ? "; " : "", corrupt ? swarm_strremedy(reason) : "");
 	if (rec->state != SWI_DIR_FAILED)
 		swi_rec_set_text(rec, text);
 	swi_rec_touch(sn, rec);

@@ -159,8 +159,9 @@ void swi_fetch_restored(struct swi_spill_io *io)
 		return;
 	}
 	f->last_status = io->status;
-	snprintf(f->last_text, sizeof(f->last_text), "object %s on the disk of node %u: %s",
-		 swi_oid_text(f->id, id), sn->node, swarm_strerror(io->status));
+	snprintf(f->last_text, sizeof(f->last_text), "object %s on the disk of node %u (%.100s): %s; %s",
+		 swi_oid_text(f->id, id), sn->node, swi_spill_trouble(sn->spill),
+		 swarm_strerror(io->status), swarm_strremedy(io->status));
 	if (io->status == SWARM_ECORRUPT) {
 		sn->stats.digest_errors++;
 		swi_error(sn->log, "%s", f->last_text);

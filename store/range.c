@@ -184,7 +184,7 @@ static void holder_failed(struct swi_range *r, int status, const char *why)
 	r->last_status = status;
 	snprintf(r->last_text, sizeof(r->last_text), "object %s on node %u: %.150s",
 		 swi_oid_text(r->ref.id, id), r->holder, why && why[0] ? why : swarm_strerror(status));
-	if (status == -ENOENT)
+	if (status == -ENOENT || status == SWARM_ECORRUPT)
 		swi_dir_have_not(r->sn, r->ref, r->holder, status);
 	give_lease_back(r);
 	next_holder(r);
@@ -225,9 +225,21 @@ static void disk_done(struct swi_spill_io *io)
 		return;
 	}
 	r->last_status = io->status;
-	snprintf(r->last_text, sizeof(r->last_text), "object %s on the disk of node %u: %s",
-		 swi_oid_text(r->ref.id, id), sn->node, swarm_strerror(io->status));
-	again(r);
+	snprintf(r->last_text, sizeof(r->last_text), "object %s on the disk of node %u (%.100s): %s; %s",
+		 swi_oid_text(r->ref.id, id), sn->node, swi_spill_trouble(sn->spill),
+		 swarm_strerror(io->status), swarm_strremedy(io->status));
+	if (io->status != SWARM_ECORRUPT) {
+		again(r);
+		return;
+	}
+	/* The log has dropped it: another copy, or its task. A peer that asked looks for these itself. */
+	sn->stats.digest_errors++;
+	swi_error(sn->log, "%s", r->last_text);
+	swi_dir_have_not(sn, r->ref, sn->node, io->status);
+	if (r->here_only)
+		finish(r, io->status, r->last_text, 0, 0);
+	else
+		again(r);
 }
 
 static void disk_read(struct swi_range *r)

@@ -7,8 +7,8 @@
  * flight, so that a lone record does not wait and many share one transfer. Where it goes is chosen
  * when it goes. A write is acknowledged when the disk has it; in keep mode when it is durable: one
  * fdatasync serves all that were written before it began.
- * Invariant: a record is in exactly one of sp->small, a batch, a large transfer, seg->unsynced,
- * seg->syncing, seg->objs. Owner thread only.
+ * Invariant: a record is in exactly one of sp->small, a batch, a large transfer (and then, until it is
+ * summed, in sp->summing), seg->unsynced, seg->syncing, seg->objs. Owner thread only.
  */
 #include "store/spill/log_impl.h"
 
@@ -156,23 +156,35 @@ void swi_log_sync(struct swi_spill *sp, struct swi_seg *seg)
 /* ---- large records ---- */
 static void large_step(struct swi_spill *sp, struct swi_spill_obj *o);
 
+void swi_log_large_over(struct swi_spill *sp, struct swi_spill_obj *o, int status)
+{
+	struct swi_seg *seg = o->seg;
+	struct swi_list objs;
+
+	o->landed = false;
+	swi_list_init(&objs);
+	swi_list_push_back(&objs, &o->seg_link);
+	written(sp, seg, &objs, obj_bytes(o), status);
+	swi_log_dio_end(seg);
+}
+
 static void large_done(struct swi_dio *dio)
 {
 	struct swi_spill_obj *o = dio->owner;
 	struct swi_seg *seg = o->seg;
 	struct swi_spill *sp = seg->sp;
-	struct swi_list objs;
 
 	swi_log_dio_over(seg);
 	dio->off += dio->len;
 	if (!dio->status && dio->off < o->off + obj_bytes(o)) {
 		large_step(sp, o);
+		swi_log_dio_end(seg);
+	} else if (!dio->status && o->summed < obj_sums(o)) {
+		o->landed = true; /* the segment stays busy until it is summed */
 	} else {
-		swi_list_init(&objs);
-		swi_list_push_back(&objs, &o->seg_link);
-		written(sp, seg, &objs, obj_bytes(o), dio->status);
+		swi_list_del(&o->seg_link);
+		swi_log_large_over(sp, o, dio->status);
 	}
-	swi_log_dio_end(seg);
 }
 
 /* The part that begins at dio->off: one transfer takes 1 GiB at most. */
@@ -189,7 +201,7 @@ static void large_step(struct swi_spill *sp, struct swi_spill_obj *o)
 static void append_large(struct swi_spill *sp, struct swi_spill_obj *o, int avoid)
 {
 	struct swi_object_head *h = o->io->extent;
-	int rc = swi_log_alloc(sp, obj_bytes(o), 1, avoid, &o->seg, &o->off);
+	int rc = swi_log_alloc(sp, obj_bytes(o), obj_entries(o), avoid, &o->seg, &o->off);
 
 	if (rc) {
 		record_over(sp, o, rc);
@@ -200,6 +212,8 @@ static void append_large(struct swi_spill *sp, struct swi_spill_obj *o, int avoi
 				      .cb = large_done, .owner = o};
 	o->seg->writes++;
 	swi_log_speed(sp, &sp->disks[o->seg->disk], 0);
+	if (o->summed < obj_sums(o))
+		swi_list_push_back(&sp->summing, &o->seg_link);
 	large_step(sp, o);
 }
 

@@ -225,13 +225,13 @@ static void move_read(struct swi_spill_io *io)
 	const struct swi_spill_obj *o = original(m);
 
 	if (!io->status && o && !m->sp->closing)
-		shadow = calloc(1, sizeof(*shadow));
+		shadow = swi_log_obj_new(&o->head);
 	if (!shadow) {
 		move_failed(m);
 		return;
 	}
-	swi_head_copy(&shadow->head, &o->head);
-	swi_list_init(&shadow->seg_link);
+	shadow->summed = o->summed;
+	memcpy(shadow->sums, o->sums, o->summed * sizeof(o->sums[0]));
 	shadow->io = io;
 	shadow->move = m;
 	swi_log_append(m->sp, shadow);

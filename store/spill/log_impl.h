@@ -6,6 +6,7 @@
  *   index.c    from id to record
  *   space.c    which disk, which segment, which bytes; opening, closing and releasing segments
  *   append.c   writes: large ones straight from the arena, small ones gathered; acknowledgement
+ *   sums.c     the sums of large records, made beside their transfers
  *   restore.c  reads of whole objects
  *   range.c    reads of a part
  *   recover.c  what earlier lives left in the folders
@@ -81,6 +82,9 @@ struct swi_spill_obj {
 	int16_t avoid; /* after a failed attempt: the disk that failed */
 	bool doomed;   /* forgotten while it was written */
 	bool moving;   /* compaction is copying it */
+	bool landed;   /* large: on disk, its sums are not made yet */
+	uint32_t summed; /* so many of its sums are made */
+	uint32_t sums[]; /* of a large one, one a block: swi_seg_sum_count() */
 };
 
 /* A "forgotten" mark. Keep mode only. */
@@ -170,6 +174,7 @@ struct swi_spill {
 	uint32_t batches_busy;
 	struct swi_list reads_waiting;
 	struct swi_list arrived; /* reads to be verified */
+	struct swi_list summing; /* large records that are being written, by seg_link */
 	uint64_t area_used[SPILL_PAGES_MAX / 64];
 	uint32_t area_hint;
 
@@ -180,11 +185,23 @@ struct swi_spill {
 	uint32_t move_count; /* copies on their way */
 	uint64_t move_bytes;
 	struct swi_spill_stats stats;
+	char trouble[256]; /* the file where the last read failed */
 };
 
 static inline uint64_t obj_bytes(const struct swi_spill_obj *o)
 {
 	return o->tomb ? sizeof(struct swi_seg_tomb) : swi_extent_bytes(o->head.len);
+}
+
+static inline uint64_t obj_sums(const struct swi_spill_obj *o)
+{
+	return o->tomb ? 0 : swi_seg_sum_count(obj_bytes(o));
+}
+
+/* Entries of the footer. */
+static inline uint64_t obj_entries(const struct swi_spill_obj *o)
+{
+	return o->tomb ? 1 : swi_seg_entries(obj_bytes(o));
 }
 
 static inline bool obj_is_large(const struct swi_spill_obj *o)
@@ -235,13 +252,26 @@ void swi_log_tomb_over(struct swi_spill *sp, struct swi_spill_obj *o, int status
 /* May the dead @seg go? Marks in it that are still needed are written again elsewhere first. */
 bool swi_log_tombs_free(struct swi_spill *sp, struct swi_seg *seg);
 
+/* sums.c */
+/* A record as @head says, with room for its sums; NULL: no memory. @head NULL: a mark's. */
+struct swi_spill_obj *swi_log_obj_new(const struct swi_object_head *head);
+void swi_log_sum(struct swi_spill *sp, uint64_t bytes); /* so many bytes of what is being written */
+
 /* append.c */
+/* The transfer of the large record @o is over, and its sums are made or @status is an error. */
+void swi_log_large_over(struct swi_spill *sp, struct swi_spill_obj *o, int status);
 void swi_log_append(struct swi_spill *sp, struct swi_spill_obj *o);
 void swi_log_pump(struct swi_spill *sp, bool force); /* gathered records to disk */
 void swi_log_sync(struct swi_spill *sp, struct swi_seg *seg);
 void swi_log_fail_waiting(struct swi_spill *sp, int status);
 
 /* restore.c */
+/* A record that cannot be read, or not be proven: counted, said, and remembered for swi_spill_trouble(). */
+void swi_log_corrupt(struct swi_spill *sp, const struct swi_seg *seg,
+		     const struct swi_object_head *head, int status);
+/* The record at @p, as read from @off of @seg, and the digest of its payload, against what the index says. */
+int swi_log_record_check(const struct swi_object_head *want, const struct swi_seg *seg, uint64_t off,
+			 const char *p, uint64_t sum);
 void swi_log_read_pump(struct swi_spill *sp);
 void swi_log_verify(struct swi_spill *sp, uint64_t bytes); /* so many bytes of what has arrived */
 

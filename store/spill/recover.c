@@ -114,19 +114,14 @@ static int read_header(struct swi_disk *d, struct swi_file *f, char *block,
 }
 
 /* ---- records and marks of one segment ---- */
-static int found_record(struct swi_seg *seg, const struct swi_object_head *head, uint64_t off)
+static void found_record(struct swi_seg *seg, struct swi_spill_obj *o, uint64_t off)
 {
-	struct swi_spill_obj *o = calloc(1, sizeof(*o));
-
-	if (!o)
-		return -ENOMEM;
-	swi_head_copy(&o->head, head);
 	o->seg = seg;
 	o->off = off;
 	o->state = OBJ_SPILLED;
+	o->summed = (uint32_t)obj_sums(o);
 	swi_list_push_back(&seg->objs, &o->seg_link);
-	seg->recs++;
-	return 0;
+	seg->recs += obj_entries(o);
 }
 
 static int found_tomb(struct swi_seg *seg, const struct swi_seg_tomb *st)
@@ -162,26 +157,35 @@ static void seg_clear(struct swi_seg *seg)
 }
 
 /* ---- by footer ---- */
+static int take_record(struct swi_seg *seg, const struct swi_seg_entry *e)
+{
+	struct swi_object_head head;
+	struct swi_spill_obj *o;
+
+	swi_seg_entry_to_head(&head, e);
+	o = swi_log_obj_new(&head);
+	if (!o)
+		return -ENOMEM;
+	memcpy(o->sums, e + 1, obj_sums(o) * sizeof(o->sums[0]));
+	found_record(seg, o, e->off);
+	return 0;
+}
+
 static int take_table(struct swi_seg *seg, const struct swi_seg_trailer *t, const char *table)
 {
-	const struct swi_seg_entry *e = (const struct swi_seg_entry *)(const void *)table;
-	struct swi_object_head head;
+	const struct swi_seg_entry *all = (const struct swi_seg_entry *)(const void *)table, *e;
+	uint64_t at = 0;
 	int rc = 0;
 
 	if (!swi_seg_table_valid(t, table))
 		return -EBADMSG;
-	for (uint64_t i = 0; !rc && i < t->count; i++) {
-		if (e[i].magic == SWI_SEG_TOMB_MAGIC) {
-			const struct swi_seg_tomb *st = (const struct swi_seg_tomb *)&e[i];
-
-			rc = swi_seg_tomb_valid(st, seg->key, st->off) ? found_tomb(seg, st)
-								       : -EBADMSG;
-			continue;
-		}
-		if (!swi_seg_entry_valid(&e[i], t->data_end))
-			return -EBADMSG;
-		swi_seg_entry_to_head(&head, &e[i]);
-		rc = found_record(seg, &head, e[i].off);
+	while (!rc && at < t->count) {
+		rc = swi_seg_table_next(all, t, seg->key, &at, &e);
+		if (rc)
+			return rc;
+		rc = e->magic == SWI_SEG_TOMB_MAGIC
+			     ? found_tomb(seg, (const struct swi_seg_tomb *)e)
+			     : take_record(seg, e);
 	}
 	seg->append = t->data_end;
 	seg->foot_done = true;
@@ -241,38 +245,43 @@ static const char *window(struct scan *sc, uint64_t off, uint64_t len)
 	return sc->have ? sc->buf + (off - sc->at) : NULL;
 }
 
-static bool digest_long(struct scan *sc, XXH3_state_t *st, uint64_t off, uint64_t left)
+/* Digest and sums of a payload that begins at @off, in pieces that end where its blocks do. */
+static bool digest_long(struct scan *sc, XXH3_state_t *st, struct swi_spill_obj *o, uint64_t off)
 {
-	while (left) {
-		const uint64_t n = swi_min_u64(left, SCAN_WINDOW / 2);
-		const char *p = window(sc, off, n);
+	const uint64_t head = sizeof(o->head);
+	uint64_t from = 0;
+
+	while (from < o->head.len) {
+		const uint64_t n = swi_min_u64(o->head.len - from,
+					       from ? SCAN_WINDOW / 2 : SCAN_WINDOW / 2 - head);
+		const char *p = window(sc, off + from, n);
 
 		if (!p)
 			return false;
 		XXH3_64bits_update(st, p, n);
-		off += n;
-		left -= n;
+		swi_seg_sums_make(&o->sums[(head + from) / SWI_DISK_ALIGN], p, from, n);
+		from += n;
 	}
 	return true;
 }
 
-static bool payload_good(struct scan *sc, const struct swi_object_head *head, uint64_t off)
+static bool payload_good(struct scan *sc, struct swi_spill_obj *o, uint64_t off)
 {
-	const uint64_t want = atomic_load_explicit(&head->digest, memory_order_relaxed);
+	const uint64_t want = atomic_load_explicit(&o->head.digest, memory_order_relaxed);
 	XXH3_state_t *st;
 	bool good;
 
-	off += sizeof(*head);
-	if (head->len <= SCAN_WINDOW / 2) {
-		const char *p = window(sc, off, head->len);
+	off += sizeof(o->head);
+	if (!obj_is_large(o)) {
+		const char *p = window(sc, off, o->head.len);
 
-		return p && XXH3_64bits(p, head->len) == want;
+		return p && XXH3_64bits(p, o->head.len) == want;
 	}
 	st = XXH3_createState();
 	if (!st)
 		return false;
 	XXH3_64bits_reset(st);
-	good = digest_long(sc, st, off, head->len) && XXH3_64bits_digest(st) == want;
+	good = digest_long(sc, st, o, off) && XXH3_64bits_digest(st) == want;
 	XXH3_freeState(st);
 	return good;
 }
@@ -283,6 +292,7 @@ static int scan_at(struct scan *sc, uint64_t off, uint64_t *out_next)
 	const char *p = window(sc, off, sizeof(struct swi_object_head));
 	struct swi_object_head head;
 	struct swi_seg_tomb tomb;
+	struct swi_spill_obj *o;
 
 	*out_next = off + SWI_GRANULE;
 	if (!p) { /* an unreadable place: on behind it */
@@ -298,12 +308,17 @@ static int scan_at(struct scan *sc, uint64_t off, uint64_t *out_next)
 	if (!swi_seg_record_valid(&head, sc->seg->key, off, sc->end))
 		return 0;
 	*out_next = off + swi_extent_bytes(head.len);
-	if (!payload_good(sc, &head, off))
-		return 0; /* cut off; its place is its own all the same */
-	sc->seg->append = *out_next;
 	atomic_init(&head.state, SWI_OBJ_SEALED);
-	atomic_init(&head.touch, 0);
-	return found_record(sc->seg, &head, off);
+	o = swi_log_obj_new(&head);
+	if (!o)
+		return -ENOMEM;
+	if (!payload_good(sc, o, off)) {
+		free(o);
+		return 0; /* cut off; its place is its own all the same */
+	}
+	sc->seg->append = *out_next;
+	found_record(sc->seg, o, off);
+	return 0;
 }
 
 static int by_scan(struct scan *sc)

@@ -85,21 +85,37 @@ static bool digest_more(struct swi_spill_read *r, uint64_t most)
 	return true;
 }
 
-/* The bytes at @p, a record as read and digested, against what the index says of it. */
-static int verify(const struct swi_spill_read *r, const char *p)
+int swi_log_record_check(const struct swi_object_head *want, const struct swi_seg *seg, uint64_t off,
+			 const char *p, uint64_t sum)
 {
 	const struct swi_object_head *h = (const struct swi_object_head *)(const void *)p;
+	const uint64_t digest = atomic_load_explicit(&want->digest, memory_order_relaxed);
 
-	if (h->magic != SWI_OBJ_MAGIC || h->len != r->head.len || h->gen != r->head.gen || h->home != r->head.home ||
-	    h->epoch != r->head.epoch || memcmp(h->oid, r->head.oid, sizeof(h->oid)) ||
-	    atomic_load_explicit(&h->digest, memory_order_relaxed) !=
-		    atomic_load_explicit(&r->head.digest, memory_order_relaxed))
+	if (h->magic != SWI_OBJ_MAGIC || h->len != want->len || h->gen != want->gen ||
+	    h->home != want->home || h->epoch != want->epoch ||
+	    memcmp(h->oid, want->oid, sizeof(h->oid)) ||
+	    atomic_load_explicit(&h->digest, memory_order_relaxed) != digest)
 		return SWARM_ECORRUPT;
-	if (h->crc != swi_seg_record_crc(&r->head, r->seg->key, r->off))
+	if (h->crc != swi_seg_record_crc(want, seg->key, off))
 		return SWARM_ECORRUPT;
-	if (r->sum != atomic_load_explicit(&r->head.digest, memory_order_relaxed))
-		return SWARM_ECORRUPT;
-	return 0;
+	return sum == digest ? 0 : SWARM_ECORRUPT;
+}
+
+void swi_log_corrupt(struct swi_spill *sp, const struct swi_seg *seg,
+		     const struct swi_object_head *head, int status)
+{
+	struct swi_disk *d = sp->disks[seg->disk].d;
+	char name[SWI_SEG_NAME_LEN];
+
+	if (status == SWARM_ECORRUPT)
+		sp->stats.corrupt_records++;
+	else
+		sp->stats.read_errors++;
+	swi_seg_name(seg->file_number, name);
+	swi_warn(sp->log, "spill folder %s: object %016llx%016llx cannot be read from %s: %s; %s",
+		 d->ops->path(d), (unsigned long long)head->oid[0], (unsigned long long)head->oid[1],
+		 name, swarm_strerror(status), swarm_strremedy(status));
+	snprintf(sp->trouble, sizeof(sp->trouble), "%s/%s", d->ops->path(d), name);
 }
 
 static void hand_out(struct swi_spill *sp, struct swi_spill_read *r, const char *from, int status)
@@ -128,25 +144,16 @@ static void read_over(struct swi_spill *sp, struct swi_spill_read *r, int status
 	const char *from = record_of(r);
 
 	if (!status)
-		status = verify(r, from);
-	if (status == SWARM_ECORRUPT)
-		sp->stats.corrupt_records++;
-	else if (status)
-		sp->stats.read_errors++;
+		status = swi_log_record_check(&r->head, r->seg, r->off, from, r->sum);
 	hand_out(sp, r, from, status);
 	if (r->buf)
 		pages_give(sp, r->buf, r->pages);
+	if (status)
+		swi_log_corrupt(sp, r->seg, &r->head, status);
 	if (r->obj) {
-		struct swi_spill_obj *o = r->obj;
-
-		o->read = NULL;
-		if (status) {
-			swi_warn(sp->log, "spill folder %s: object %016llx%016llx cannot be read: %s",
-				 sp->disks[r->seg->disk].d->ops->path(sp->disks[r->seg->disk].d),
-				 (unsigned long long)o->head.oid[0],
-				 (unsigned long long)o->head.oid[1], swarm_strerror(status));
-			swi_log_drop(sp, o);
-		}
+		r->obj->read = NULL;
+		if (status)
+			swi_log_drop(sp, r->obj);
 	}
 	free(r);
 }

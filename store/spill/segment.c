@@ -133,7 +133,7 @@ void swi_seg_footer_seal(void *buf, uint64_t count, struct swi_seg_key key, uint
 	memset((char *)buf + used, 0, bytes - used);
 	t = (struct swi_seg_trailer *)(void *)((char *)buf + bytes - sizeof(*t));
 	t->magic = SWI_SEG_FOOT_MAGIC;
-	t->version = SWI_SEG_VERSION;
+	t->version = SWI_SEG_FOOT_VERSION;
 	t->number = key.number;
 	t->nonce = key.nonce;
 	t->count = count;
@@ -145,7 +145,7 @@ void swi_seg_footer_seal(void *buf, uint64_t count, struct swi_seg_key key, uint
 int swi_seg_trailer_check(const struct swi_seg_trailer *t, struct swi_seg_key key, uint64_t bytes,
 			  uint64_t *out_count)
 {
-	if (t->magic != SWI_SEG_FOOT_MAGIC || t->version != SWI_SEG_VERSION ||
+	if (t->magic != SWI_SEG_FOOT_MAGIC || t->version != SWI_SEG_FOOT_VERSION ||
 	    t->number != key.number || t->nonce != key.nonce ||
 	    t->crc != swi_crc32c(~0u, t, offsetof(struct swi_seg_trailer, crc)))
 		return -EBADMSG;
@@ -172,6 +172,68 @@ bool swi_seg_entry_valid(const struct swi_seg_entry *e, uint64_t data_end)
 	if (swi_extent_bytes(e->len) >= SWI_LARGE_MIN && e->off % SWI_DISK_ALIGN)
 		return false;
 	return swi_extent_bytes(e->len) <= data_end - e->off;
+}
+
+int swi_seg_table_next(const struct swi_seg_entry *table, const struct swi_seg_trailer *t,
+		       struct swi_seg_key key, uint64_t *io_at, const struct swi_seg_entry **out_entry)
+{
+	const struct swi_seg_entry *e = &table[*io_at];
+	uint64_t entries = 1;
+
+	if (e->magic == SWI_SEG_TOMB_MAGIC) {
+		const struct swi_seg_tomb *tomb = (const struct swi_seg_tomb *)e;
+
+		if (!swi_seg_tomb_valid(tomb, key, tomb->off))
+			return -EBADMSG;
+	} else {
+		if (!swi_seg_entry_valid(e, t->data_end))
+			return -EBADMSG;
+		entries = swi_seg_entries(swi_extent_bytes(e->len));
+		if (entries > t->count - *io_at)
+			return -EBADMSG;
+	}
+	*io_at += entries;
+	*out_entry = e;
+	return 0;
+}
+
+/* ---- sums ---- */
+/* Bytes of the payload from @from to the end of the block that it lies in. */
+static uint64_t to_block_end(uint64_t from, uint64_t len)
+{
+	const uint64_t at = sizeof(struct swi_object_head) + from;
+
+	return swi_min_u64(SWI_DISK_ALIGN - at % SWI_DISK_ALIGN, len);
+}
+
+void swi_seg_sums_make(uint32_t *sums, const void *p, uint64_t from, uint64_t len)
+{
+	const char *c = p;
+
+	while (len) {
+		const uint64_t n = to_block_end(from, len);
+
+		*sums++ = swi_crc32c(~0u, c, n);
+		c += n;
+		from += n;
+		len -= n;
+	}
+}
+
+bool swi_seg_sums_match(const uint32_t *sums, const void *p, uint64_t from, uint64_t len)
+{
+	const char *c = p;
+
+	while (len) {
+		const uint64_t n = to_block_end(from, len);
+
+		if (*sums++ != swi_crc32c(~0u, c, n))
+			return false;
+		c += n;
+		from += n;
+		len -= n;
+	}
+	return true;
 }
 
 void swi_seg_entry_from_head(struct swi_seg_entry *e, const struct swi_object_head *head,

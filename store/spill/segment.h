@@ -4,7 +4,8 @@
  *
  *   block 0            header: number and nonce of this use of the file
  *   block 1 ..         records: an object's 64-byte header and its payload, as in the arena
- *   last bytes         footer: one 64-byte entry a record, then a 64-byte trailer (full segments)
+ *   last bytes         footer: one 64-byte entry a record, behind that of a large one its sums; then
+ *                      a 64-byte trailer (full segments)
  *
  * A record's header crc is salted with the segment's number and nonce and with the record's own
  * offset. So a record of an earlier use of the same file never passes for one of this use, a copy
@@ -21,6 +22,7 @@
 #define SWI_SEG_FOOT_MAGIC 0x544f4f46u /* "FOOT" */
 #define SWI_SEG_TOMB_MAGIC 0x424d4f54u /* "TOMB": a record that says another one is forgotten */
 #define SWI_SEG_VERSION	   1u
+#define SWI_SEG_FOOT_VERSION 2u /* of the footer: with sums; a segment with another one is scanned */
 #define SWI_SEG_DATA_OFF   SWI_DISK_ALIGN
 #define SWI_SEG_NAME_LEN   32u
 
@@ -76,6 +78,23 @@ struct swi_seg_trailer { /* the last 64 bytes of the file */
 };
 static_assert(sizeof(struct swi_seg_trailer) == 64, "one cache line");
 
+/*
+ * Sums: crc32c of the payload bytes in each block of a large record, so that some blocks of it can be
+ * proven without the rest. 16 to an entry of the footer, the rest of the last one zero.
+ */
+#define SWI_SEG_ENTRY_SUMS (sizeof(struct swi_seg_entry) / sizeof(uint32_t))
+
+static inline uint64_t swi_seg_sum_count(uint64_t extent_bytes)
+{
+	return extent_bytes >= SWI_LARGE_MIN ? extent_bytes / SWI_DISK_ALIGN : 0;
+}
+
+/* Entries of the footer that a record takes. */
+static inline uint64_t swi_seg_entries(uint64_t extent_bytes)
+{
+	return 1 + (swi_seg_sum_count(extent_bytes) + SWI_SEG_ENTRY_SUMS - 1) / SWI_SEG_ENTRY_SUMS;
+}
+
 static inline uint64_t swi_seg_footer_bytes(uint64_t count)
 {
 	return swi_align_up(count * sizeof(struct swi_seg_entry) + sizeof(struct swi_seg_trailer),
@@ -113,6 +132,17 @@ int swi_seg_trailer_check(const struct swi_seg_trailer *t, struct swi_seg_key ke
 bool swi_seg_table_valid(const struct swi_seg_trailer *t, const void *entries);
 /* Is @e a possible entry: a known kind, in [SWI_SEG_DATA_OFF, data_end)? */
 bool swi_seg_entry_valid(const struct swi_seg_entry *e, uint64_t data_end);
+/* What a table lists at *io_at, which moves behind it: 0 and the entry, its sums behind it. -EBADMSG. */
+int swi_seg_table_next(const struct swi_seg_entry *table, const struct swi_seg_trailer *t,
+		       struct swi_seg_key key, uint64_t *io_at, const struct swi_seg_entry **out_entry);
+
+/*
+ * Sums of the payload bytes [from, from + len) of a large record, at @p: they begin and end where a
+ * block of the record does, or with the payload. Into (make), or against (match), @sums, the sum of
+ * the block where they begin.
+ */
+void swi_seg_sums_make(uint32_t *sums, const void *p, uint64_t from, uint64_t len);
+bool swi_seg_sums_match(const uint32_t *sums, const void *p, uint64_t from, uint64_t len);
 
 void swi_seg_entry_from_head(struct swi_seg_entry *e, const struct swi_object_head *head,
 			     uint64_t off);

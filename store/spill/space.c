@@ -393,7 +393,8 @@ int swi_log_alloc(struct swi_spill *sp, uint64_t len, uint64_t count, int avoid,
 bool swi_log_room(struct swi_spill *sp, uint64_t bytes)
 {
 	const uint64_t len = swi_align_up(bytes, SWI_DISK_ALIGN);
-	const uint64_t need = SWI_SEG_DATA_OFF + len + swi_seg_footer_bytes(1);
+	const uint64_t entries = swi_seg_entries(bytes);
+	const uint64_t need = SWI_SEG_DATA_OFF + len + swi_seg_footer_bytes(entries);
 
 	for (uint32_t i = 0; i < sp->opts.disk_count; i++) {
 		struct spill_disk *sd = &sp->disks[i];
@@ -401,7 +402,7 @@ bool swi_log_room(struct swi_spill *sp, uint64_t bytes)
 
 		if (sd->retry_ns)
 			continue;
-		if ((sd->open && fits(sd->open, len, 1)) || (free_seg && free_seg->bytes >= need))
+		if ((sd->open && fits(sd->open, len, entries)) || (free_seg && free_seg->bytes >= need))
 			return true;
 		if (swi_min_u64(available(sp, sd, false), quota_left(sp)) >=
 		    swi_max_u64(need, SPILL_SEG_MIN))
@@ -462,7 +463,10 @@ static uint64_t footer_fill(struct swi_seg *seg, struct swi_seg_entry *e)
 	swi_list_for_each(it, &seg->objs) {
 		const struct swi_spill_obj *o = swi_list_entry(it, struct swi_spill_obj, seg_link);
 
-		swi_seg_entry_from_head(&e[n++], &o->head, o->off);
+		swi_seg_entry_from_head(&e[n], &o->head, o->off);
+		memset(&e[n + 1], 0, (obj_entries(o) - 1) * sizeof(*e));
+		memcpy(&e[n + 1], o->sums, obj_sums(o) * sizeof(o->sums[0]));
+		n += obj_entries(o);
 	}
 	swi_list_for_each(it, &seg->tombs) {
 		const struct swi_tomb *t = swi_list_entry(it, struct swi_tomb, link);
@@ -479,7 +483,7 @@ static bool write_footer(struct swi_spill *sp, struct swi_seg *seg)
 	uint64_t count = 0, len;
 
 	swi_list_for_each(it, &seg->objs)
-		count++;
+		count += obj_entries(swi_list_entry(it, struct swi_spill_obj, seg_link));
 	swi_list_for_each(it, &seg->tombs)
 		count++;
 	SWI_BUG_ON(count > seg->recs);

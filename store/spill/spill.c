@@ -9,6 +9,7 @@
 #include "store/spill/log_impl.h"
 
 #define VERIFY_A_TURN MIB(1)
+#define SUM_A_TURN    MIB(1)
 
 /* ---- records ---- */
 void swi_log_attach(struct swi_spill *sp, struct swi_spill_obj *o, struct swi_seg *seg, uint64_t off)
@@ -137,6 +138,7 @@ int swi_spill_progress(struct swi_spill *sp)
 	swi_log_pump(sp, false);
 	n = swi_log_poll(sp);
 	swi_log_verify(sp, VERIFY_A_TURN);
+	swi_log_sum(sp, SUM_A_TURN);
 	swi_log_pump(sp, false);
 	swi_log_read_pump(sp);
 	swi_log_compact(sp);
@@ -155,7 +157,8 @@ static bool work_now(const struct swi_spill *sp)
 	const bool compacting = sp->victim ? sp->gaps || !sp->move_count
 					   : !swi_list_empty(&sp->victims);
 
-	return compacting || !swi_list_empty(&sp->done) || !swi_list_empty(&sp->arrived) || sp->dirty ||
+	return compacting || !swi_list_empty(&sp->done) || !swi_list_empty(&sp->arrived) ||
+	       !swi_list_empty(&sp->summing) || sp->dirty ||
 	       (!sp->batches_busy && (sp->filling || !swi_list_empty(&sp->small)));
 }
 
@@ -221,13 +224,11 @@ void swi_spill_write(struct swi_spill *sp, struct swi_spill_io *io)
 	}
 	if (o)
 		swi_spill_forget(sp, io->id); /* a name that was given a new value */
-	o = calloc(1, sizeof(*o));
+	o = swi_log_obj_new(io->extent);
 	if (!o) {
 		swi_log_finish(sp, io, -ENOMEM);
 		return;
 	}
-	swi_head_copy(&o->head, io->extent);
-	swi_list_init(&o->seg_link);
 	o->io = io;
 	io->priv = NULL;
 	if (swi_log_index_add(sp, o)) {
@@ -309,6 +310,11 @@ void swi_spill_each_segment(struct swi_spill *sp,
 			tell_segment(sp, swi_list_entry(it, struct swi_seg, link), each, ctx);
 }
 
+const char *swi_spill_trouble(struct swi_spill *sp)
+{
+	return sp->trouble;
+}
+
 bool swi_spill_has_room(struct swi_spill *sp, uint64_t bytes)
 {
 	return !sp->closing && swi_log_room(sp, bytes);
@@ -365,8 +371,8 @@ static int opts_check(const struct swi_spill_opts *o, char *why, size_t why_len)
 
 static void lists_init(struct swi_spill *sp)
 {
-	struct swi_list *const all[] = {&sp->segs,	    &sp->done,	    &sp->small,
-					&sp->batches,	    &sp->victims,   &sp->reads_waiting, &sp->arrived};
+	struct swi_list *const all[] = {&sp->segs,    &sp->done,	  &sp->small,	&sp->batches,
+					&sp->victims, &sp->reads_waiting, &sp->arrived, &sp->summing};
 
 	for (size_t i = 0; i < SWI_ARRAY_LEN(all); i++)
 		swi_list_init(all[i]);
@@ -432,9 +438,10 @@ static void close_down(struct swi_spill *sp)
 	sp->closing = true;
 	swi_log_compact_stop(sp);
 	while (sp->inflight || sp->filling || !swi_list_empty(&sp->small) ||
-	       !swi_list_empty(&sp->reads_waiting)) {
+	       !swi_list_empty(&sp->reads_waiting) || !swi_list_empty(&sp->summing)) {
 		swi_log_pump(sp, true);
 		swi_log_read_pump(sp);
+		swi_log_sum(sp, UINT64_MAX);
 		if (!sp->inflight)
 			break;
 		swi_log_drain(sp);

@@ -61,16 +61,17 @@ void swi_spill_write(struct swi_spill *sp, struct swi_spill_io *io);
 /* Reads a spilled object into @io->extent and verifies header and digest. It stays spilled. */
 void swi_spill_restore(struct swi_spill *sp, struct swi_spill_io *io);
 /*
- * Reads the bytes [from, from + len) of a spilled object's payload and no more than their blocks into
- * @io->extent, SWI_DISK_ALIGN aligned memory of @io->extent_bytes >= swi_spill_range_room(). At cb()
- * they begin at @io->data. Byte b of a large object (SWI_LARGE_MIN) comes to lie at (64 + b) %
- * SWI_DISK_ALIGN in its block, as in its extent: a range can be read straight into place. The
- * digest covers the whole payload only: who puts ranges together compares it at the end. -EINVAL:
- * there are no such bytes; -ENOENT.
+ * Reads the bytes [from, from + len) of a spilled object's payload into @io->extent, SWI_DISK_ALIGN
+ * aligned memory of @io->extent_bytes >= swi_spill_range_room(), and proves them: of a large object
+ * (SWI_LARGE_MIN) no more than their blocks, each by its sum; a small one is read whole. At cb() they
+ * begin at @io->data. Byte b of a large object comes to lie at (64 + b) % SWI_DISK_ALIGN in its block,
+ * as in its extent: a range can be read straight into place. -EINVAL: there are no such bytes; -ENOENT.
  */
 void swi_spill_read_range(struct swi_spill *sp, struct swi_spill_io *io);
 /* Bytes of memory for such a range; 0: the object is not spilled here or has no such bytes. */
 uint64_t swi_spill_range_room(struct swi_spill *sp, struct swarm_oid id, uint64_t from, uint64_t len);
+/* The file where reading failed the last time ("folder/file"), or "": for messages, at cb(). */
+const char *swi_spill_trouble(struct swi_spill *sp);
 /* true: spilled here; *out_head is its header as written (any pointer may be NULL). */
 bool swi_spill_find(struct swi_spill *sp, struct swarm_oid id, struct swi_object_head *out_head);
 /* Forgets a spilled object; its bytes count as dead. In-flight restores finish. */

@@ -24,12 +24,11 @@ static struct swi_seg *seg_by_number(struct swi_spill *sp, uint64_t number)
 
 static int mark_write(struct swi_spill *sp, struct swi_tomb *t)
 {
-	struct swi_spill_obj *o = calloc(1, sizeof(*o));
+	struct swi_spill_obj *o = swi_log_obj_new(NULL);
 	struct swi_seg *target;
 
 	if (!o)
 		return -ENOMEM;
-	swi_list_init(&o->seg_link);
 	o->tomb = t;
 	target = seg_by_number(sp, t->target);
 	if (target)

@@ -243,6 +243,9 @@ static void put__bad_on_disk_and_no_copy__fails_with_its_cause(void **state)
 	(void)swarm_store_explain(store(), ref, text, sizeof(text));
 	print_message("%s: %s\n", swarm_errname(rc), text);
 	assert_non_null(strstr(text, "last copy"));
+	assert_non_null(strstr(text, "on node 1"));   /* where .. */
+	assert_non_null(strstr(text, ".seg"));	      /* .. in which file .. */
+	assert_non_null(strstr(text, "check the memory and disk")); /* .. and what to do */
 }
 
 int main(void)

@@ -225,6 +225,60 @@ bool rig_same(const void *extent, uint64_t n, uint64_t version, uint64_t len)
 	return same;
 }
 
+struct look {
+	struct swi_platter *p;
+	uint64_t n, version, off;
+	char *out_name;
+	bool found;
+};
+
+static void look_into(void *ctx, const char *name)
+{
+	struct look *l = ctx;
+	struct swi_seg_header sh;
+	struct swi_object_head h;
+
+	if (l->found || swi_platter_read(l->p, name, 0, &sh, sizeof(sh)) || swi_seg_header_check(&sh))
+		return;
+	for (uint64_t off = SWI_SEG_DATA_OFF;
+	     !swi_platter_read(l->p, name, off, &h, sizeof(h)); off += SWI_GRANULE) {
+		if (h.magic != SWI_OBJ_MAGIC || h.oid[0] != l->n || h.oid[1] != l->version ||
+		    !swi_seg_record_valid(&h, (struct swi_seg_key){sh.number, sh.nonce}, off, sh.bytes))
+			continue;
+		l->found = true;
+		l->off = off;
+		snprintf(l->out_name, SWI_SEG_NAME_LEN, "%s", name);
+		return;
+	}
+}
+
+bool rig_place(struct rig *r, uint64_t n, uint64_t version, uint32_t *out_disk,
+	       char out_name[SWI_SEG_NAME_LEN], uint64_t *out_off)
+{
+	struct look l = {.n = n, .version = version, .out_name = out_name};
+
+	for (uint32_t i = 0; i < r->disk_count && !l.found; i++) {
+		l.p = r->platters[i];
+		swi_platter_each(l.p, look_into, &l);
+		*out_disk = i;
+	}
+	*out_off = l.off;
+	return l.found;
+}
+
+void rig_flip(struct rig *r, uint64_t n, uint64_t version, uint64_t bit)
+{
+	char name[SWI_SEG_NAME_LEN];
+	uint32_t disk;
+	uint64_t off;
+	uint8_t byte;
+
+	assert_true(rig_place(r, n, version, &disk, name, &off));
+	assert_int_equal(swi_platter_read(r->platters[disk], name, off + bit / 8, &byte, 1), 0);
+	byte ^= (uint8_t)(1u << bit % 8);
+	assert_int_equal(swi_platter_write(r->platters[disk], name, off + bit / 8, &byte, 1), 0);
+}
+
 static void set_flag(struct swi_spill_io *io)
 {
 	*(bool *)io->owner = true;

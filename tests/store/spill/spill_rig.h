@@ -51,6 +51,12 @@ struct swarm_oid rig_id(uint64_t n, uint64_t version);
 /* Is this extent exactly that object? */
 bool rig_same(const void *extent, uint64_t n, uint64_t version, uint64_t len);
 
+/* Where the record of this object lies on a simulated disk: in which file, at which byte. */
+bool rig_place(struct rig *r, uint64_t n, uint64_t version, uint32_t *out_disk,
+	       char out_name[SWI_SEG_NAME_LEN], uint64_t *out_off);
+/* Turns one bit of the record, counted from its header on; a second time turns it back. */
+void rig_flip(struct rig *r, uint64_t n, uint64_t version, uint64_t bit);
+
 /* Synchronous: begins, steps until the callback, returns the status. */
 int rig_write(struct rig *r, uint64_t n, uint64_t version, uint64_t len);
 /* Restores and compares; a status, or -EBADMSG where the bytes are wrong. */
