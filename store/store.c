@@ -392,5 +392,9 @@ int swarm_store_contains(struct swarm_store *store, struct swarm_ref ref)
 
 int swarm_store_delete(struct swarm_store *store, struct swarm_ref ref)
 {
-	return swi_lc_delete(store->lc, ref);
+	const int rc = swi_lc_delete(store->lc, ref);
+
+	if (rc || !swi_lc_durable(store->lc))
+		return rc;
+	return swarm_store_sync(store, NULL, 0, SWARM_FOREVER); /* deleted means it is not coming back */
 }

@@ -26,6 +26,8 @@ struct client_sync {
 	uint32_t n, left;
 	int status;
 	struct swarm_oid failed; /* whose status it is */
+	bool deletes_failed;
+	struct swi_spill_io barrier; /* for what was deleted before */
 	struct sync_item item[];
 };
 
@@ -56,8 +58,12 @@ static void sync_over(struct client_sync *cs)
 
 	if (cs->left)
 		return;
-	snprintf(text, sizeof(text), "object %s is not durable: %s", swi_oid_text(cs->failed, id),
-		 swarm_strerror(cs->status));
+	if (cs->deletes_failed)
+		snprintf(text, sizeof(text), "what was deleted before may be back after a crash: %s",
+			 swarm_strerror(cs->status));
+	else
+		snprintf(text, sizeof(text), "object %s is not durable: %s",
+			 swi_oid_text(cs->failed, id), swarm_strerror(cs->status));
 	sync_reply(cs, cs->status, text);
 	swi_list_del(&cs->link);
 	free(cs);
@@ -140,6 +146,18 @@ static void item_begin(struct sync_item *it)
 		swi_digest_begin(sn, &it->digest, lo.head + 1, lo.len);
 }
 
+static void deletes_over(struct swi_spill_io *io)
+{
+	struct client_sync *cs = io->owner;
+
+	if (io->status && !cs->status) {
+		cs->status = io->status;
+		cs->deletes_failed = true;
+	}
+	cs->left--;
+	sync_over(cs);
+}
+
 static void sync_due(struct swi_timer *t)
 {
 	struct client_sync *cs = swi_container_of(t, struct client_sync, timer);
@@ -156,7 +174,8 @@ static struct client_sync *sync_make(struct swi_client *cl, uint64_t req, uint32
 	cs->sn = cl->sn;
 	cs->cl = cl;
 	cs->req = req;
-	cs->n = cs->left = n;
+	cs->n = n;
+	cs->left = n + 1; /* and the deletes */
 	cs->timer.cb = sync_due;
 	swi_list_push_back(&cl->syncs, &cs->link);
 	cl->requests++;
@@ -188,7 +207,9 @@ int swi_sync_request(struct swi_client *cl, const struct swi_msg *msg)
 		cs->item[i].id = swi_rd_ref(&r).id;
 		item_begin(&cs->item[i]);
 	}
-	sync_over(cs);
+	cs->barrier.cb = deletes_over;
+	cs->barrier.owner = cs;
+	swi_spill_barrier(sn->spill, &cs->barrier);
 	return 0;
 }
 

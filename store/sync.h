@@ -3,8 +3,9 @@
  * sync.h - making objects durable because a client asks for it (SWI_L_SYNC). Owner thread of the node.
  *
  * The objects stay where they are in memory; each gets a record in the kept spill log unless it has
- * one, and the answer goes out when the log has acknowledged them all. The log syncs many records
- * at once: what is asked for together costs one fdatasync or few.
+ * one, and the answer goes out when the log has acknowledged them all, and that what was deleted on
+ * this node before is not coming back. The log syncs many records at once: what is asked for together
+ * costs one fdatasync or few.
  */
 #ifndef SWI_SYNC_H
 #define SWI_SYNC_H

@@ -249,9 +249,11 @@ SWARM_API SWARM_MUST_CHECK int swarm_store_wait(struct swarm_store *store,
  *           the disk confirms it; what was written already costs nothing. Many objects in one call, or calls of many
  *           threads, share the disk's confirmation (fdatasync). Their content survives SIGKILL and power loss from then on,
  *           until they are deleted. A named object is found by its name, another one by its old reference.
+ *           What this node was told to delete before the call is gone for good when it returns 0, also with @count 0:
+ *           without it a deleted object may be back after power loss.
  * Needs:    a store opened with SWARM_STORE_KEEP or SWARM_STORE_DURABLE, or a daemon started with --spill-keep or --durable.
  * Threads:  any, concurrently. Units: @timeout_ns [ns]; SWARM_FOREVER = no limit.
- * Return:   0: all are durable. Else the first failure: -ENOENT (not on this node), SWARM_EDISKFULL, -EIO,
+ * Return:   0: all are durable, and so are the deletes. Else the first failure: -ENOENT (not on this node), SWARM_EDISKFULL, -EIO,
  *           SWARM_EDELETED, -ETIMEDOUT (they go on being written), -EOPNOTSUPP (this store keeps nothing),
  *           SWARM_ENODAEMON. Others of the list may be durable all the same; calling again is cheap.
  */
@@ -261,7 +263,10 @@ SWARM_API SWARM_MUST_CHECK int swarm_store_sync(struct swarm_store *store,
 /**
  * swarm_store_delete - forget the object everywhere: every copy, in memory and on disk.
  *
- * Asynchronous: returns at once, pinned views stay valid until released. Return: 0, SWARM_ENODAEMON.
+ * Asynchronous: returns at once, pinned views stay valid until released. Of a durable store (SWARM_STORE_DURABLE, --durable) it
+ * returns when no crash of this node can bring the object back; of one that is kept only, swarm_store_sync() says so. Objects whose
+ * home is another node are gone there when that one was told. Return: 0, SWARM_ENODAEMON; of a durable store also -EIO,
+ * SWARM_EDISKFULL: it is deleted, but may be back after a crash.
  */
 SWARM_API int swarm_store_delete(struct swarm_store *store, struct swarm_ref ref);
 /** How an object stays in a node's memory. */

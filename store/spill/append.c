@@ -19,6 +19,7 @@ static void append_large(struct swi_spill *sp, struct swi_spill_obj *o, int avoi
 static void record_over(struct swi_spill *sp, struct swi_spill_obj *o, int status)
 {
 	struct swi_spill_io *io = o->io;
+	struct swi_mark_group *doom;
 
 	if (o->tomb) {
 		swi_log_tomb_over(sp, o, status);
@@ -29,7 +30,8 @@ static void record_over(struct swi_spill *sp, struct swi_spill_obj *o, int statu
 		return;
 	}
 	o->io = NULL;
-	const struct swarm_oid id = io->id;
+	doom = o->doom;
+	o->read = NULL;
 
 	/* The record's checksum is the disk's: in the arena it would keep readers on other nodes away. */
 	if (obj_is_large(o))
@@ -41,12 +43,15 @@ static void record_over(struct swi_spill *sp, struct swi_spill_obj *o, int statu
 		swi_log_attach(sp, o, o->seg, o->off);
 		if (o->doomed) {
 			status = -ECANCELED;
-			swi_spill_forget(sp, id);
+			if (sp->opts.keep)
+				swi_log_bury(sp, o, doom);
+			swi_log_drop(sp, o);
 		}
 	} else {
 		swi_log_index_del(sp, o);
 		free(o);
 	}
+	swi_log_group_put(sp, doom, status == -ECANCELED ? 0 : status); /* it may lie there, unmarked */
 	while (io) { /* who began it, and who joined */
 		struct swi_spill_io *next = io->priv;
 
@@ -59,6 +64,9 @@ static void record_over(struct swi_spill *sp, struct swi_spill_obj *o, int statu
 static void record_failed(struct swi_spill *sp, struct swi_spill_obj *o, int status)
 {
 	o->avoid = (int16_t)o->seg->disk; /* the segment itself may be gone by then */
+	/* What failed may lie there all the same, and must not be found when its next copy was forgotten. */
+	if (sp->opts.keep && !o->tomb && !o->attempts)
+		swi_log_bury(sp, o, o->move ? NULL : o->doom);
 	if (o->attempts++) {
 		record_over(sp, o, status == -ENOSPC ? SWARM_EDISKFULL : status);
 		return;
@@ -79,14 +87,17 @@ static void records_failed(struct swi_spill *sp, struct swi_list *objs, int stat
 	}
 }
 
-static void records_over(struct swi_spill *sp, struct swi_list *objs)
+/* All of @seg. */
+static void records_over(struct swi_spill *sp, struct swi_seg *seg, struct swi_list *objs)
 {
+	seg->writes++; /* one that was forgotten must not close the segment before the others count */
 	while (!swi_list_empty(objs)) {
 		struct swi_spill_obj *o = swi_list_first(objs, struct swi_spill_obj, seg_link);
 
 		swi_list_del(&o->seg_link);
 		record_over(sp, o, 0);
 	}
+	seg->writes--;
 }
 
 /* The disk has these records, or it refused. */
@@ -102,7 +113,7 @@ static void written(struct swi_spill *sp, struct swi_seg *seg, struct swi_list *
 	}
 	swi_log_disk_fine(&sp->disks[seg->disk]);
 	if (!sp->opts.keep) {
-		records_over(sp, objs);
+		records_over(sp, seg, objs);
 		return;
 	}
 	swi_list_splice(&seg->unsynced, objs);
@@ -125,7 +136,7 @@ static void sync_done(struct swi_dio *dio)
 		swi_log_retire(sp, seg, dio->status);
 		records_failed(sp, &objs, dio->status);
 	} else {
-		records_over(sp, &objs);
+		records_over(sp, seg, &objs);
 	}
 	swi_log_sync(sp, seg);
 	swi_log_dio_end(seg);

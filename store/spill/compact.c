@@ -21,11 +21,14 @@ struct swi_gap {
 };
 
 struct swi_move {
+	struct swi_list link; /* sp->moves */
 	struct swi_spill *sp;
 	struct swi_spill_io io; /* the read, then the write */
 	void *buf;
 	uint64_t bytes;
 	uint64_t src, src_off; /* segment number and offset of the original */
+	struct swi_mark_group *doom; /* the original is forgotten: who waits for this copy's end */
+	int status;		     /* of this copy, if it may lie there unmarked */
 };
 
 static bool half_dead(const struct swi_seg *seg)
@@ -159,6 +162,8 @@ static void move_free(struct swi_move *m)
 {
 	m->sp->move_count--;
 	m->sp->move_bytes -= m->bytes;
+	swi_list_del(&m->link);
+	swi_log_group_put(m->sp, m->doom, m->status);
 	free(m->buf);
 	free(m);
 }
@@ -171,6 +176,16 @@ static struct swi_spill_obj *original(const struct swi_move *m)
 	if (!o || o->state != OBJ_SPILLED || o->seg->key.number != m->src || o->off != m->src_off)
 		return NULL;
 	return o;
+}
+
+void swi_log_move_doom(struct swi_spill *sp, const struct swi_spill_obj *o)
+{
+	swi_list_for_each(it, &sp->moves) {
+		struct swi_move *m = swi_list_entry(it, struct swi_move, link);
+
+		if (m->src == o->seg->key.number && m->src_off == o->off && !m->doom)
+			m->doom = swi_log_group_get(sp);
+	}
 }
 
 static void move_failed(struct swi_move *m)
@@ -192,19 +207,20 @@ void swi_log_moved(struct swi_spill *sp, struct swi_spill_obj *shadow, int statu
 
 	if (status) {
 		free(shadow);
+		m->status = status;
 		move_failed(m);
 		return;
 	}
 	if (!o) { /* forgotten meanwhile: the copy is dead as well */
 		if (sp->opts.keep)
-			swi_log_bury(sp, shadow);
+			swi_log_bury(sp, shadow, m->doom);
 		free(shadow);
 		move_free(m);
 		return;
 	}
 	from = o->seg;
 	if (sp->opts.keep)
-		swi_log_bury(sp, o);
+		swi_log_bury(sp, o, NULL);
 	if (o->read) { /* finishes from the old place; whatever it finds says nothing of the new one */
 		o->read->obj = NULL;
 		o->read = NULL;
@@ -254,6 +270,7 @@ static bool move_start(struct swi_spill *sp, struct swi_spill_obj *o)
 	m->io = (struct swi_spill_io){.id = {{o->head.oid[0], o->head.oid[1]}}, .extent = m->buf,
 				      .extent_bytes = m->bytes, .cb = move_read, .owner = m};
 	o->moving = true;
+	swi_list_push_back(&sp->moves, &m->link);
 	sp->move_count++;
 	sp->move_bytes += m->bytes;
 	swi_spill_restore(sp, &m->io);

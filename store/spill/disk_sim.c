@@ -103,7 +103,7 @@ static int sim_unlink(struct swi_disk *d, const char *name)
 		return -EIO;
 	if (!pf)
 		return -ENOENT;
-	swi_platter_remove(pf);
+	swi_platter_remove(sim_of(d)->p, pf);
 	return 0;
 }
 
@@ -258,6 +258,7 @@ static void land(struct sim_disk *s, struct flight *fl)
 
 	if (dio->op == SWI_DIO_SYNC) {
 		swi_platter_sync(dio->file->pf, fl->cover);
+		swi_platter_name(s->p, dio->file->pf);
 	} else if (dio->off > pf->bytes || dio->len > pf->bytes - dio->off) {
 		fl->status = -EIO; /* past the end of the file */
 	} else if (fl->second_part && half) {
@@ -396,6 +397,7 @@ int swi_disk_sim_create(const struct swi_disk_sim_opts *opts, struct swi_platter
 	s->rng = opts->seed;
 	swi_list_init(&s->flights);
 	p->in_use = true;
+	swi_platter_forget_gone(p);
 	*out_disk = &s->disk;
 	return 0;
 }

@@ -52,8 +52,9 @@ int swi_disk_sim_create(const struct swi_disk_sim_opts *opts, struct swi_platter
 /* Replaces the fault plan; at most 16 are kept. */
 int swi_disk_sim_faults(struct swi_disk *d, const struct swi_sim_fault *faults, size_t count);
 /*
- * The power fails. Every write that no later sync covered is, by the seed, there, lost, or there up
- * to some 512-byte boundary. What is in flight and all that follows on this handle ends with -EIO.
+ * The power fails. Every write that no later sync covered is, by the seed, there, lost, there up to
+ * some 512-byte boundary, or there in any of its sectors. A file made or removed without a sync after
+ * it may be gone, or back. What is in flight and all that follows on this handle ends with -EIO.
  */
 void swi_disk_sim_crash(struct swi_disk *d);
 /* When the next transfer ends, or UINT64_MAX. */

@@ -35,7 +35,8 @@ enum seg_state {
 	SEG_OPEN,    /* takes records */
 	SEG_CLOSING, /* takes none; its transfers end, then its footer is written */
 	SEG_CLOSED,
-	SEG_FREE, /* dead, its file waits for another use */
+	SEG_DYING, /* dead, in a kept log: its header is being taken back, then its file goes */
+	SEG_FREE,  /* dead, its file waits for another use */
 };
 
 struct swi_seg {
@@ -74,7 +75,10 @@ struct swi_spill_obj {
 	uint64_t off; /* in the segment; in the batch while gathered */
 	struct swi_list seg_link;
 	struct swi_spill_io *io;   /* while writing */
-	struct swi_spill_read *read; /* the read in flight, if any */
+	union {
+		struct swi_spill_read *read;	/* of one that is spilled: the read in flight, if any */
+		struct swi_mark_group *doom; /* of one that is written: who waits for its end, if doomed */
+	};
 	struct swi_move *move; /* this is the copy that compaction makes; not in the index */
 	struct swi_tomb *tomb; /* this is no object but a mark; not in the index, no io */
 	uint8_t state;		   /* enum obj_state */
@@ -91,9 +95,19 @@ struct swi_spill_obj {
 struct swi_tomb {
 	struct swi_list link; /* the tombs of the segment where it lies */
 	uint64_t oid[2];
-	uint64_t target, target_off; /* segment number and offset of the forgotten record */
+	struct swi_seg_key target; /* segment of the forgotten record */
+	uint64_t target_off;
 	uint64_t off;		     /* where it lies itself */
 	uint64_t from;		     /* the segment that it lay in before and that waits to go, or 0 */
+	struct swi_mark_group *group; /* until it is durable */
+};
+
+/* What was forgotten between one barrier and the next, until all of it is durable. */
+struct swi_mark_group {
+	struct swi_list link; /* sp->groups, oldest first */
+	uint32_t pending;
+	int status;
+	struct swi_list ios; /* barriers; none while it is the last and open */
 };
 
 struct swi_batch { /* one staging buffer of small records */
@@ -178,11 +192,14 @@ struct swi_spill {
 	uint64_t area_used[SPILL_PAGES_MAX / 64];
 	uint32_t area_hint;
 
+	struct swi_list groups; /* of marks; keep mode */
+	int mark_error;		/* of marks that no barrier has heard of yet */
 	struct swi_list victims;
 	struct swi_seg *victim; /* being punched, or emptied */
 	struct swi_gap *gaps;	/* its dead ranges, in order of offset; NULL once punched */
 	size_t gap_count, gap_next;
-	uint32_t move_count; /* copies on their way */
+	struct swi_list moves; /* copies on their way */
+	uint32_t move_count;
 	uint64_t move_bytes;
 	struct swi_spill_stats stats;
 	char trouble[256]; /* the file where the last read failed */
@@ -247,7 +264,12 @@ void swi_log_release_free(struct swi_spill *sp, struct spill_disk *sd);
 void swi_log_unlink_all(struct swi_spill *sp);
 
 /* tomb.c: "forgotten" marks, so that a kept log does not bring back what was forgotten */
-void swi_log_bury(struct swi_spill *sp, const struct swi_spill_obj *o);
+/* @group: whose barriers wait for it; NULL = of now. */
+void swi_log_bury(struct swi_spill *sp, const struct swi_spill_obj *o, struct swi_mark_group *group);
+/* Something has begun that must end before what was forgotten until now is durable. NULL: no memory. */
+struct swi_mark_group *swi_log_group_get(struct swi_spill *sp);
+void swi_log_group_put(struct swi_spill *sp, struct swi_mark_group *g, int status); /* NULL is fine */
+void swi_log_groups_free(struct swi_spill *sp);
 void swi_log_tomb_over(struct swi_spill *sp, struct swi_spill_obj *o, int status); /* frees @o */
 /* May the dead @seg go? Marks in it that are still needed are written again elsewhere first. */
 bool swi_log_tombs_free(struct swi_spill *sp, struct swi_seg *seg);
@@ -279,6 +301,8 @@ void swi_log_verify(struct swi_spill *sp, uint64_t bytes); /* so many bytes of w
 int swi_log_recover(struct swi_spill *sp, char *why, size_t why_len);
 
 /* compact.c */
+/* @o is forgotten while it is being copied: the copy must be marked before that is durable. */
+void swi_log_move_doom(struct swi_spill *sp, const struct swi_spill_obj *o);
 void swi_log_consider(struct swi_spill *sp, struct swi_seg *seg); /* some of it died */
 void swi_log_compact(struct swi_spill *sp);
 /* The copy @shadow is written (status 0) or not; frees it. */

@@ -3,13 +3,14 @@
  * platter.c - what survives of a simulated disk: files, their safe and their unsafe bytes.
  *
  * A sync, or too many unsafe bytes (a drive's cache is finite), moves unsafe writes into the safe
- * image; a power cut throws dice for each of them. Making, growing and removing files is durable
- * at once. Single thread.
+ * image; a power cut throws dice for each of them, and for each file made or removed whose name no
+ * sync has covered. Growing files is durable at once. Single thread.
  */
 #include "store/spill/platter.h"
 
 #define SECTOR	   512u
 #define UNSAFE_MAX MIB(64)
+#define REMOVED_MAX 8u /* names that may come back */
 
 /* ---- page maps ---- */
 static int map_resize(struct page_map *m, uint64_t bytes)
@@ -114,22 +115,28 @@ int swi_platter_resize(struct platter_file *pf, uint64_t bytes)
 	return rc;
 }
 
-struct platter_file *swi_platter_new(struct swi_platter *p, const char *name)
+static void file_insert(struct swi_platter *p, struct platter_file *pf)
 {
-	struct platter_file *pf = calloc(1, sizeof(*pf));
 	struct swi_list *at = &p->files;
 
-	if (!pf)
-		return NULL;
-	snprintf(pf->name, sizeof(pf->name), "%s", name);
-	swi_list_init(&pf->unsafe);
 	swi_list_for_each(it, &p->files) {
-		if (strcmp(swi_list_entry(it, struct platter_file, link)->name, name) > 0) {
+		if (strcmp(swi_list_entry(it, struct platter_file, link)->name, pf->name) > 0) {
 			at = it;
 			break;
 		}
 	}
 	swi_list_insert(at, &pf->link);
+}
+
+struct platter_file *swi_platter_new(struct swi_platter *p, const char *name)
+{
+	struct platter_file *pf = calloc(1, sizeof(*pf));
+
+	if (!pf)
+		return NULL;
+	snprintf(pf->name, sizeof(pf->name), "%s", name);
+	swi_list_init(&pf->unsafe);
+	file_insert(p, pf);
 	return pf;
 }
 
@@ -147,13 +154,53 @@ void swi_platter_sync(struct platter_file *pf, uint64_t upto)
 	}
 }
 
-void swi_platter_remove(struct platter_file *pf)
+static void file_free(struct platter_file *pf)
 {
 	swi_platter_sync(pf, UINT64_MAX);
 	map_fini(&pf->now);
 	map_fini(&pf->safe);
 	swi_list_del(&pf->link);
 	free(pf);
+}
+
+static void files_free(struct swi_list *files)
+{
+	while (!swi_list_empty(files))
+		file_free(swi_list_first(files, struct platter_file, link));
+}
+
+static uint64_t files_count(const struct swi_list *files)
+{
+	uint64_t n = 0;
+
+	swi_list_for_each(it, files)
+		n++;
+	return n;
+}
+
+void swi_platter_remove(struct swi_platter *p, struct platter_file *pf)
+{
+	if (!pf->named) { /* nobody will ever know */
+		file_free(pf);
+		return;
+	}
+	swi_list_del(&pf->link);
+	swi_list_push_back(&p->removed, &pf->link);
+	if (files_count(&p->removed) > REMOVED_MAX)
+		file_free(swi_list_first(&p->removed, struct platter_file, link));
+}
+
+void swi_platter_name(struct swi_platter *p, struct platter_file *pf)
+{
+	if (pf->named)
+		return;
+	pf->named = true;
+	files_free(&p->removed);
+}
+
+void swi_platter_forget_gone(struct swi_platter *p)
+{
+	files_free(&p->gone);
 }
 
 void swi_platter_put(struct platter_file *pf, uint64_t off, const uint8_t *buf, uint64_t len)
@@ -172,17 +219,28 @@ void swi_platter_put(struct platter_file *pf, uint64_t off, const uint8_t *buf, 
 		swi_platter_sync(pf, swi_list_first(&pf->unsafe, struct unsafe_write, link)->number);
 }
 
+/* Some sectors of it, in no order. */
+static void keep_some(struct platter_file *pf, const struct unsafe_write *w, uint64_t *rng)
+{
+	for (uint64_t at = 0; at < w->len; at += SECTOR)
+		if (swi_splitmix64(rng) % 2)
+			swi_map_write(&pf->safe, w->off + at, w->bytes + at,
+				      swi_min_u64(SECTOR, w->len - at));
+}
+
 static void file_crash(struct platter_file *pf, uint64_t *rng)
 {
 	swi_list_for_each_safe(it, &pf->unsafe) {
 		struct unsafe_write *w = swi_list_entry(it, struct unsafe_write, link);
 		const uint64_t dice = swi_splitmix64(rng);
-		uint64_t keep = 0; /* half are lost */
+		uint64_t keep = 0; /* two of five are lost */
 
-		if (dice % 4 == 0)
+		if (dice % 5 == 0)
 			keep = w->len;
-		else if (dice % 4 == 1)
+		else if (dice % 5 == 1)
 			keep = (dice >> 8) % (w->len / SECTOR + 1) * SECTOR;
+		else if (dice % 5 == 2)
+			keep_some(pf, w, rng);
 		swi_map_write(&pf->safe, w->off, w->bytes, keep);
 		swi_list_del(&w->link);
 		free(w);
@@ -196,8 +254,35 @@ static void file_crash(struct platter_file *pf, uint64_t *rng)
 	}
 }
 
+/* A file that was removed may be back, and one that was made be gone. */
+static void names_crash(struct swi_platter *p, uint64_t *rng)
+{
+	swi_list_for_each_safe(it, &p->removed) {
+		struct platter_file *pf = swi_list_entry(it, struct platter_file, link);
+		const bool back = swi_splitmix64(rng) % 2 && !swi_platter_find(p, pf->name);
+
+		swi_list_del(&pf->link);
+		if (back)
+			file_insert(p, pf);
+		else
+			swi_list_push_back(&p->gone, &pf->link);
+	}
+	swi_list_for_each_safe(it, &p->files) {
+		struct platter_file *pf = swi_list_entry(it, struct platter_file, link);
+
+		if (pf->named)
+			continue;
+		pf->named = true;
+		if (swi_splitmix64(rng) % 2)
+			continue;
+		swi_list_del(&pf->link);
+		swi_list_push_back(&p->gone, &pf->link);
+	}
+}
+
 void swi_platter_power_cut(struct swi_platter *p, uint64_t *rng)
 {
+	names_crash(p, rng);
 	swi_list_for_each(it, &p->files)
 		file_crash(swi_list_entry(it, struct platter_file, link), rng);
 }
@@ -210,6 +295,8 @@ struct swi_platter *swi_platter_create(uint64_t capacity, const char *name)
 	if (!p)
 		return NULL;
 	swi_list_init(&p->files);
+	swi_list_init(&p->removed);
+	swi_list_init(&p->gone);
 	p->capacity = capacity;
 	snprintf(p->name, sizeof(p->name), "%s", name);
 	return p;
@@ -220,8 +307,9 @@ void swi_platter_destroy(struct swi_platter *p)
 	if (!p)
 		return;
 	SWI_BUG_ON(p->in_use);
-	while (!swi_list_empty(&p->files))
-		swi_platter_remove(swi_list_first(&p->files, struct platter_file, link));
+	files_free(&p->files);
+	files_free(&p->removed);
+	files_free(&p->gone);
 	free(p);
 }
 
@@ -251,6 +339,7 @@ int swi_platter_write(struct swi_platter *p, const char *name, uint64_t off, con
 		rc = swi_platter_resize(pf, off + len);
 	if (rc)
 		return rc;
+	pf->named = true;
 	swi_map_write(&pf->now, off, buf, len);
 	swi_map_write(&pf->safe, off, buf, len);
 	return 0;

@@ -33,7 +33,7 @@ struct scan {
 
 struct mark { /* what a tombstone names */
 	UT_hash_handle hh;
-	uint64_t key[2]; /* segment number, offset */
+	uint64_t key[3]; /* segment number and nonce, offset */
 };
 
 /* ---- reading, and waiting for it ---- */
@@ -131,7 +131,7 @@ static int found_tomb(struct swi_seg *seg, const struct swi_seg_tomb *st)
 	if (!t)
 		return -ENOMEM;
 	memcpy(t->oid, st->oid, sizeof(t->oid));
-	t->target = st->target;
+	t->target = (struct swi_seg_key){st->target, st->target_nonce};
 	t->target_off = st->target_off;
 	t->off = st->off;
 	swi_list_push_back(&seg->tombs, &t->link);
@@ -433,9 +433,11 @@ static int gather_marks(struct swi_spill *sp, struct mark **marks)
 
 		swi_list_for_each(jt, &seg->tombs) {
 			const struct swi_tomb *t = swi_list_entry(jt, struct swi_tomb, link);
-			const uint64_t key[2] = {t->target, t->target_off};
+			const uint64_t key[3] = {t->target.number, t->target.nonce, t->target_off};
 			struct mark *m;
 
+			/* A number that was lost with its segment is not given again. */
+			sp->next_number = swi_max_u64(sp->next_number, swi_sat_add(key[0], 1));
 			HASH_FIND(hh, *marks, key, sizeof(key), m);
 			if (m)
 				continue;
@@ -460,20 +462,34 @@ static bool newer(const struct swi_spill_obj *a, const struct swi_spill_obj *b)
 	return a->off > b->off;
 }
 
-/* Takes @o, unlinked, into the index, unless it is marked or there is a newer one. */
-static int enter(struct swi_spill *sp, struct swi_spill_obj *o, struct mark *marks)
+/* A mark without a nonce is of an earlier release. */
+static bool is_marked(const struct swi_spill_obj *o, struct mark *marks)
 {
-	const uint64_t key[2] = {o->seg->key.number, o->off};
-	struct swi_spill_obj *other;
+	uint64_t key[3] = {o->seg->key.number, o->seg->key.nonce, o->off};
 	struct mark *m;
 
 	HASH_FIND(hh, marks, key, sizeof(key), m);
-	other = m ? NULL : swi_log_lookup(sp, o->head.oid);
-	if (m || (other && !newer(o, other))) {
+	if (m)
+		return true;
+	key[1] = 0;
+	HASH_FIND(hh, marks, key, sizeof(key), m);
+	return m != NULL;
+}
+
+/* Takes @o, unlinked, into the index, unless it is marked or there is a newer one. */
+static int enter(struct swi_spill *sp, struct swi_spill_obj *o, struct mark *marks)
+{
+	const bool marked = is_marked(o, marks);
+	struct swi_spill_obj *other = marked ? NULL : swi_log_lookup(sp, o->head.oid);
+
+	if (marked || (other && !newer(o, other))) {
+		if (other)
+			swi_log_bury(sp, o, NULL); /* or it is back when the newer one was forgotten */
 		free(o);
 		return 0;
 	}
 	if (other) {
+		swi_log_bury(sp, other, NULL);
 		swi_log_detach(sp, other);
 		swi_log_index_del(sp, other);
 		free(other);

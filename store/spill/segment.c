@@ -106,14 +106,15 @@ bool swi_seg_record_valid(struct swi_object_head *head, struct swi_seg_key key, 
 }
 
 void swi_seg_tomb_init(struct swi_seg_tomb *t, struct swi_seg_key key, const uint64_t oid[2],
-		       uint64_t target, uint64_t target_off, uint64_t off)
+		       struct swi_seg_key target, uint64_t target_off, uint64_t off)
 {
 	*t = (struct swi_seg_tomb){
 		.magic = SWI_SEG_TOMB_MAGIC,
 		.oid = {oid[0], oid[1]},
-		.target = target,
+		.target = target.number,
 		.target_off = target_off,
 		.off = off,
+		.target_nonce = target.nonce,
 	};
 	t->crc = salted_crc(t, offsetof(struct swi_seg_tomb, crc), key, off);
 }

@@ -54,15 +54,16 @@ static_assert(sizeof(struct swi_seg_entry) == 64, "one cache line");
 
 /*
  * "The record at @target_off of segment @target is forgotten." Lies among the small records, one
- * granule, and as it is in the footer.
+ * granule, and as it is in the footer. The nonce tells the segment from another one that got its number
+ * after a crash in which it was lost; 0, as an earlier release wrote, stands for any.
  */
 struct swi_seg_tomb {
 	uint32_t magic, zero;
 	uint64_t oid[2];
 	uint64_t target, target_off;
 	uint64_t off; /* its own place */
-	uint64_t zero2;
-	uint32_t zero3;
+	uint64_t target_nonce;
+	uint32_t zero2;
 	uint32_t crc; /* salted like a record's */
 };
 static_assert(sizeof(struct swi_seg_tomb) == 64, "one granule");
@@ -120,7 +121,7 @@ uint32_t swi_seg_record_crc(const struct swi_object_head *head, struct swi_seg_k
 bool swi_seg_record_valid(struct swi_object_head *head, struct swi_seg_key key, uint64_t off,
 			  uint64_t limit);
 void swi_seg_tomb_init(struct swi_seg_tomb *t, struct swi_seg_key key, const uint64_t oid[2],
-		       uint64_t target, uint64_t target_off, uint64_t off);
+		       struct swi_seg_key target, uint64_t target_off, uint64_t off);
 bool swi_seg_tomb_valid(const struct swi_seg_tomb *t, struct swi_seg_key key, uint64_t off);
 
 /* Fills the footer of @count entries (already in place at @buf) of swi_seg_footer_bytes(@count). */

@@ -2,7 +2,8 @@
 /*
  * space.c - which disk, which segment, which bytes; the life of a segment.
  *
- *   OPEN -> CLOSING -> CLOSED -> gone, or FREE and then OPEN again under a new number and nonce
+ *   OPEN -> CLOSING -> CLOSED -> (kept log: DYING ->) gone, or FREE and then OPEN again under a new
+ *   number and nonce
  *
  * Every disk has one open segment. A record that does not fit in it and is large gets a segment of
  * its own size, so that big objects waste no tails and die with their file. A disk that refuses
@@ -504,15 +505,64 @@ static bool write_footer(struct swi_spill *sp, struct swi_seg *seg)
 	return false;
 }
 
+/*
+ * A file that is unlinked may be back after a power failure, with all that it ever held; the marks of
+ * that are not needed by then and may be gone. So before the file its header goes, for certain.
+ * Where that fails the segment stays, and with it the marks of what it holds.
+ */
+static void killed(struct swi_dio *dio)
+{
+	struct swi_seg *seg = dio->owner;
+	struct swi_spill *sp = seg->sp;
+
+	swi_log_dio_over(seg);
+	seg->busy--;
+	if (!dio->status && dio == &seg->meta) {
+		seg->sync = (struct swi_dio){
+			.op = SWI_DIO_SYNC, .file = seg->file, .cb = killed, .owner = seg};
+		if (!swi_log_submit(sp, seg, &seg->sync))
+			return;
+	}
+	if (!dio->status && dio == &seg->sync) {
+		unlink_seg(sp, seg);
+		return;
+	}
+	sp->stats.write_errors++;
+	free(seg->meta_buf);
+	seg->meta_buf = NULL;
+	seg->state = SEG_CLOSED;
+}
+
+static void kill_begin(struct swi_spill *sp, struct swi_seg *seg)
+{
+	if (posix_memalign(&seg->meta_buf, SWI_DISK_ALIGN, SWI_DISK_ALIGN)) {
+		seg->meta_buf = NULL;
+		return;
+	}
+	memset(seg->meta_buf, 0, SWI_DISK_ALIGN);
+	seg->meta = (struct swi_dio){.op = SWI_DIO_WRITE, .file = seg->file, .buf = seg->meta_buf,
+				     .len = SWI_DISK_ALIGN, .cb = killed, .owner = seg};
+	if (!swi_log_submit(sp, seg, &seg->meta)) {
+		seg->state = SEG_DYING;
+		return;
+	}
+	free(seg->meta_buf);
+	seg->meta_buf = NULL;
+}
+
 /* Dead, idle, and nobody needs the tombstones in it. */
 static void release(struct swi_spill *sp, struct swi_seg *seg)
 {
 	struct spill_disk *sd = &sp->disks[seg->disk];
 
-	swi_list_del(&seg->link);
 	swi_list_del(&seg->victim_link);
 	swi_log_compact_forget(sp, seg);
-	if (sp->opts.keep || sp->closing || seg->failed || seg->punched ||
+	if (sp->opts.keep) {
+		kill_begin(sp, seg);
+		return;
+	}
+	swi_list_del(&seg->link);
+	if (sp->closing || seg->failed || seg->punched ||
 	    seg->bytes != sp->opts.segment_bytes || sd->free_count >= SPILL_FREE_SEGS) {
 		unlink_seg(sp, seg);
 		return;

@@ -257,11 +257,16 @@ void swi_spill_forget(struct swi_spill *sp, struct swarm_oid id)
 	if (!o)
 		return;
 	if (o->state == OBJ_WRITING) {
+		if (sp->opts.keep && !o->doomed)
+			o->doom = swi_log_group_get(sp);
 		o->doomed = true;
 		return;
 	}
-	if (sp->opts.keep)
-		swi_log_bury(sp, o);
+	if (sp->opts.keep) {
+		swi_log_bury(sp, o, NULL);
+		if (o->moving)
+			swi_log_move_doom(sp, o);
+	}
 	swi_log_drop(sp, o);
 }
 
@@ -280,7 +285,8 @@ static void tell_segment(const struct swi_spill *sp, const struct swi_seg *seg,
 			 void (*each)(void *ctx, const struct swi_spill_segment *seg), void *ctx)
 {
 	static const char *const names[] = {[SEG_OPEN] = "open", [SEG_CLOSING] = "closing",
-					    [SEG_CLOSED] = "closed", [SEG_FREE] = "free"};
+					    [SEG_CLOSED] = "closed", [SEG_DYING] = "dying",
+					    [SEG_FREE] = "free"};
 	struct swi_disk *d = sp->disks[seg->disk].d;
 	const uint64_t used = seg->state == SEG_FREE ? 0 : seg->append - SWI_SEG_DATA_OFF;
 	const uint64_t gone = seg->live_bytes + seg->punched;
@@ -372,7 +378,8 @@ static int opts_check(const struct swi_spill_opts *o, char *why, size_t why_len)
 static void lists_init(struct swi_spill *sp)
 {
 	struct swi_list *const all[] = {&sp->segs,    &sp->done,	  &sp->small,	&sp->batches,
-					&sp->victims, &sp->reads_waiting, &sp->arrived, &sp->summing};
+					&sp->victims, &sp->reads_waiting, &sp->arrived, &sp->summing,
+					&sp->groups,  &sp->moves};
 
 	for (size_t i = 0; i < SWI_ARRAY_LEN(all); i++)
 		swi_list_init(all[i]);
@@ -466,6 +473,7 @@ void swi_spill_destroy(struct swi_spill *sp)
 	if (sp->disks)
 		swi_log_unlink_all(sp);
 	swi_log_index_fini(sp);
+	swi_log_groups_free(sp);
 	free(sp->disks);
 	free(sp);
 }

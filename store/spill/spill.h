@@ -74,14 +74,22 @@ uint64_t swi_spill_range_room(struct swi_spill *sp, struct swarm_oid id, uint64_
 const char *swi_spill_trouble(struct swi_spill *sp);
 /* true: spilled here; *out_head is its header as written (any pointer may be NULL). */
 bool swi_spill_find(struct swi_spill *sp, struct swarm_oid id, struct swi_object_head *out_head);
-/* Forgets a spilled object; its bytes count as dead. In-flight restores finish. */
+/*
+ * Forgets a spilled object; its bytes count as dead. In-flight restores finish. A kept log may have it
+ * again after a crash, until swi_spill_barrier() says otherwise.
+ */
 void swi_spill_forget(struct swi_spill *sp, struct swarm_oid id);
+/*
+ * cb() when all that was forgotten before is durable: no crash brings it back. Status: 0, or why one of
+ * them may come back (-EIO, SWARM_EDISKFULL, -ENOMEM). At once where the log is not kept.
+ */
+void swi_spill_barrier(struct swi_spill *sp, struct swi_spill_io *io);
 /* Every spilled object, in a fixed order; @each must not change the log. */
 void swi_spill_each(struct swi_spill *sp,
 		    void (*each)(void *ctx, const struct swi_object_head *head), void *ctx);
 struct swi_spill_segment {
 	const char *folder;
-	const char *state; /* "open", "closing", "closed", "free" */
+	const char *state; /* "open", "closing", "closed", "dying", "free" */
 	uint64_t number;   /* of this use of the file */
 	uint64_t file;	   /* the digits of its name */
 	uint64_t bytes, live_bytes, dead_bytes, punched_bytes, objects;

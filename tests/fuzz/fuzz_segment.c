@@ -126,7 +126,7 @@ static size_t seed_table(uint8_t *out)
 	swi_seg_entry_from_head(&table[n], &head, small);
 	memset(&table[n + 1], 0x5c, swi_seg_sum_count(swi_extent_bytes(len)) * sizeof(uint32_t));
 	n += swi_seg_entries(swi_extent_bytes(len));
-	swi_seg_tomb_init((struct swi_seg_tomb *)&table[n++], key, oid, 4, SWI_SEG_DATA_OFF, small);
+	swi_seg_tomb_init((struct swi_seg_tomb *)&table[n++], key, oid, key, SWI_SEG_DATA_OFF, small);
 	memcpy(out, table, n * sizeof(table[0]));
 	return n * sizeof(table[0]);
 }
@@ -156,7 +156,7 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 		swi_seg_header_init(&header, key, 9, FILE_BYTES);
 		memcpy(buf + 1, &header, 64);
 	} else if (i == 4) {
-		swi_seg_tomb_init(&tomb, key, oid, 4, SWI_SEG_DATA_OFF, SWI_SEG_DATA_OFF);
+		swi_seg_tomb_init(&tomb, key, oid, key, SWI_SEG_DATA_OFF, SWI_SEG_DATA_OFF);
 		memcpy(buf + 1, &tomb, 64);
 	} else if (i == 5) {
 		return 1 + seed_table(buf + 1);

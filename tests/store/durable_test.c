@@ -259,6 +259,52 @@ static void durable__killed_at_any_moment__keeps_what_returned(void **state SWI_
 	}
 }
 
+/* Puts two, deletes the first of them, says so to @fd; until it is killed. */
+static void put_and_delete_for_ever(int fd)
+{
+	struct swarm_store *st = open_with(SWARM_STORE_DURABLE, MIB(32));
+
+	for (uint64_t n = 0; st && !put(st, 2 * n) && !put(st, 2 * n + 1); n++)
+		if (swarm_store_delete(st, numbered(2 * n)) || write(fd, &n, sizeof(n)) != sizeof(n))
+			break;
+	_exit(1);
+}
+
+static void durable__killed_behind_a_delete__it_stays_deleted(void **state SWI_UNUSED)
+{
+	for (uint64_t round = 0; round < 6; round++) {
+		uint64_t done = 0, n;
+		struct swarm_store *st;
+		int fd[2], status;
+		pid_t pid;
+
+		assert_int_equal(pipe(fd), 0);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (!pid)
+			put_and_delete_for_ever(fd[1]);
+		close(fd[1]);
+		while (done < 1 + round * 7 && read(fd[0], &n, sizeof(n)) == sizeof(n))
+			done = n + 1;
+		assert_int_equal(kill(pid, SIGKILL), 0);
+		while (read(fd[0], &n, sizeof(n)) == sizeof(n))
+			done = n + 1;
+		close(fd[0]);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		st = open_with(SWARM_STORE_DURABLE, MIB(32));
+		assert_non_null(st);
+		for (n = 0; n < done; n++) {
+			assert_int_equal(look_for(st, 2 * n, 5), -ENOENT);
+			assert_int_equal(look(st, 2 * n + 1), 0);
+		}
+		for (n = 0; n <= done; n++) {
+			assert_int_equal(swarm_store_delete(st, numbered(2 * n)), 0);
+			assert_int_equal(swarm_store_delete(st, numbered(2 * n + 1)), 0);
+		}
+		swarm_store_close(st);
+	}
+}
+
 static void sync__more_than_memory__writes_and_evicts_together(void **state SWI_UNUSED)
 {
 	struct swarm_store *st = open_with(SWARM_STORE_KEEP, MIB(16));
@@ -311,6 +357,7 @@ int main(void)
 		T(durable__puts_of_many_threads__share_syncs),
 		T(durable__put_many__is_one_group),
 		T(durable__killed_at_any_moment__keeps_what_returned),
+		T(durable__killed_behind_a_delete__it_stays_deleted),
 		T(sync__more_than_memory__writes_and_evicts_together),
 		T(sync__errors__are_typed),
 	};

@@ -269,7 +269,7 @@ bool rig_place(struct rig *r, uint64_t n, uint64_t version, uint32_t *out_disk,
 void rig_flip(struct rig *r, uint64_t n, uint64_t version, uint64_t bit)
 {
 	char name[SWI_SEG_NAME_LEN];
-	uint32_t disk;
+	uint32_t disk = 0;
 	uint64_t off;
 	uint8_t byte;
 

@@ -218,16 +218,16 @@ static void cut__at_every_byte__keeps_what_lies_before(void **state SWI_UNUSED)
 static void flip_everywhere(bool footer)
 {
 	struct image im;
-	uint64_t foot;
+	uint64_t foot, entries;
 
 	make_image(&im, footer);
-	foot = im.len - swi_seg_footer_bytes(FEW);
+	entries = FEW - 1 + swi_seg_entries(swi_extent_bytes(few_len[FEW - 1])); /* the last one is large */
+	foot = im.len - swi_seg_footer_bytes(entries);
 	for (uint32_t n = 0; n < FEW; n++) {
 		const uint64_t at = place_of(&im, n);
 		const uint64_t span = sizeof(struct swi_object_head) + (few_len[n] ? 1 : 0);
 
-		for (uint64_t bit = 0; bit < span * 8; bit += footer ? 13 : 1) {
-			/* Every bit of a header that is scanned; some of one that the footer stands for. */
+		for (uint64_t bit = 0; bit < span * 8; bit++) { /* every one */
 			uint32_t there;
 
 			im.bytes[at + bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -237,9 +237,9 @@ static void flip_everywhere(bool footer)
 			im.bytes[at + bit / 8] ^= (uint8_t)(1u << bit % 8);
 		}
 	}
-	/* Every bit of the entries and of the trailer, some of the zeros between them. */
+	/* Every bit of the entries, of the sums and of the trailer, some of the zeros between them. */
 	for (uint64_t bit = 0; footer && bit < (im.len - foot) * 8;
-	     bit += bit < FEW * 512 || bit >= (im.len - foot - 64) * 8 ? 1 : 509) {
+	     bit += bit < entries * 512 || bit >= (im.len - foot - 64) * 8 ? 1 : 509) {
 		im.bytes[foot + bit / 8] ^= (uint8_t)(1u << bit % 8);
 		assert_int_equal(survivors(&im, im.len), (1u << FEW) - 1); /* by scanning, then */
 		im.bytes[foot + bit / 8] ^= (uint8_t)(1u << bit % 8);
