@@ -66,7 +66,8 @@ static void make_task(struct sim *s, uint32_t index)
 {
 	struct sim_load *l = &s->load;
 	struct sim_task *t = &l->task[index];
-	const uint32_t want = (uint32_t)(sim_rand(s) % 4);
+	/* What has arguments is not made again: some more have none, where that is to be seen. */
+	const uint32_t want = (uint32_t)(sim_rand(s) % 4) * !(s->o.remake && index % 2);
 	const uint64_t kind = sim_rand(s) % 100;
 
 	t->spec = (struct swi_spec){.task = swi_task_id(l->driver, index), .parent = l->driver, .home = 1,

@@ -31,6 +31,7 @@ struct sim_opts {
 	uint64_t seed;
 	FILE *trace;
 	bool faults; /* false: nothing goes wrong */
+	bool remake; /* little memory, slow disks, large results: they are dropped and made again */
 	bool verbose;
 };
 
@@ -103,6 +104,8 @@ void sim_proc_submit(struct sim_proc *p, const struct swi_spec *s, const struct 
 
 /* ---- what tasks compute: shared by workers and by the model ---- */
 
+/* From now on one result in so many is large. */
+void sim_large_results(uint32_t one_in);
 uint64_t sim_digest(const void *p, uint64_t len);
 uint64_t sim_mix(uint64_t a, uint64_t b);
 /* Result @i of a task whose arguments gave @digest. */
@@ -185,6 +188,7 @@ struct sim_outcome {
 	char why[512];
 	uint64_t digest, lines, virtual_ns, checked;
 	uint64_t crashes, restarts, cuts, drains, worker_deaths;
+	uint64_t dropped, remade, spilled; /* on the head, the home of all results */
 };
 
 /* left.c: true, and what, when the node has more than it may have after all was deleted. */

@@ -10,6 +10,8 @@
 #include "tests/sim/sim.h"
 
 #define ARENA_BYTES  MIB(8)
+#define REMAKE_ARENA MIB(4)
+#define REMAKE_DISK  4000000u /* bytes a second */
 #define OBJECTS_MAX  4096u
 #define DISK_BYTES   MIB(64)
 #define TIME_LIMIT   (300 * NS_PER_S)
@@ -117,22 +119,28 @@ static void event(void *ctx, const char *json)
 
 /* ---- nodes ---- */
 
+static uint64_t arena_bytes(const struct sim *s)
+{
+	return s->o.remake ? REMAKE_ARENA : ARENA_BYTES;
+}
+
 static void memory_make(struct sim_node *n, uint64_t epoch)
 {
-	const uint64_t index = swi_index_bytes(OBJECTS_MAX);
+	const uint64_t arena = arena_bytes(n->s), index = swi_index_bytes(OBJECTS_MAX);
 
 	/* Page-aligned, zeroed, and given back whole: a new life begins with fresh memory. */
-	n->arena = aligned_alloc(SWI_PAGE, ARENA_BYTES);
+	n->arena = aligned_alloc(SWI_PAGE, arena);
 	n->shm = aligned_alloc(SWI_PAGE, index);
 	SWI_BUG_ON(!n->arena || !n->shm);
-	memset(n->arena, 0, ARENA_BYTES);
+	memset(n->arena, 0, arena);
 	memset(n->shm, 0, index);
-	swi_index_format(n->shm, ARENA_BYTES, OBJECTS_MAX, epoch);
+	swi_index_format(n->shm, arena, OBJECTS_MAX, epoch);
 }
 
 static void disk_make(struct sim_node *n, uint64_t seed)
 {
-	const struct swi_disk_sim_opts o = {.seed = seed};
+	const struct swi_disk_sim_opts o = {.seed = seed,
+					    .bytes_per_second = n->s->o.remake ? REMAKE_DISK : 0};
 	struct swi_sim_fault f[2] = {
 	    {.kind = SWI_SIM_EIO, .op = SWI_DIO_WRITE, .after = 20 + sim_rand(n->s) % 50, .count = 1},
 	    {.kind = SWI_SIM_SHORT, .op = SWI_DIO_READ, .after = sim_rand(n->s) % 20, .count = 2},
@@ -153,12 +161,13 @@ static int snode_make(struct sim_node *n, uint64_t epoch, char *why, size_t why_
 	    .env = &n->env.env,
 	    .log = &n->log,
 	    .arena = n->arena,
-	    .arena_bytes = ARENA_BYTES,
+	    .arena_bytes = arena_bytes(n->s),
 	    .shm = n->shm,
 	    .tp = {.backend = "sim", .bind = n->addr, .param = n->s->net, .epoch = epoch},
 	    .disks = &n->disk,
 	    .disk_count = 1,
 	    .spill_bytes = DISK_BYTES,
+	    .spill_reserve = n->s->o.remake ? MIB(1) : 0, /* else the default: all of so small a disk */
 	    .segment_bytes = MIB(2),
 	    .piece_bytes = KIB(64), /* so that the larger ones here travel in pieces, and from reader to reader */
 	    .epoch = epoch,
@@ -451,6 +460,7 @@ static void setup(struct sim *s, const struct sim_opts *o)
 					   .bytes_per_s = 1000 * 1000 * 1000};
 
 	s->o = *o;
+	sim_large_results(o->remake ? 3 : 16);
 	s->rng = o->seed;
 	s->hash = XXH3_createState();
 	XXH3_64bits_reset(s->hash);
@@ -506,6 +516,11 @@ void sim_run(const struct sim_opts *o, struct sim_outcome *out)
 				    .virtual_ns = sim_now(s), .checked = s->load.checked, .crashes = s->crashes,
 				    .restarts = s->restarts, .cuts = s->cuts, .drains = s->drains, .worker_deaths = s->worker_deaths};
 	snprintf(out->why, sizeof(out->why), "%s", s->why);
+	if (s->node[0].up) {
+		out->dropped = s->node[0].node->rebuild.dropped;
+		out->remade = s->node[0].node->rebuild.remade;
+		out->spilled = swi_spill_stats(swi_snode_spill(s->node[0].sn))->written_objects;
+	}
 	teardown(s);
 	free(s);
 }
