@@ -8,6 +8,7 @@
 #include <isa-l/crc.h>
 
 #include "store/spill/segment.h"
+#include "transport/base/xxh.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the disk format is little-endian");
 
@@ -214,7 +215,7 @@ void swi_seg_sums_make(uint32_t *sums, const void *p, uint64_t from, uint64_t le
 	while (len) {
 		const uint64_t n = to_block_end(from, len);
 
-		*sums++ = swi_crc32c(~0u, c, n);
+		*sums++ = (uint32_t)XXH3_64bits(c, n);
 		c += n;
 		from += n;
 		len -= n;
@@ -228,7 +229,7 @@ bool swi_seg_sums_match(const uint32_t *sums, const void *p, uint64_t from, uint
 	while (len) {
 		const uint64_t n = to_block_end(from, len);
 
-		if (*sums++ != swi_crc32c(~0u, c, n))
+		if (*sums++ != (uint32_t)XXH3_64bits(c, n))
 			return false;
 		c += n;
 		from += n;

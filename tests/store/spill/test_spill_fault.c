@@ -177,6 +177,35 @@ static void short_transfers_and_latency__change_nothing(void **state SWI_UNUSED)
 	rig_fini(&r);
 }
 
+/* Seconds for one write and one sync: others go on, and nothing is acknowledged before its time. */
+static void latency__of_seconds__delays_only_what_it_hits(void **state SWI_UNUSED)
+{
+	const struct swi_sim_fault f[] = {
+		{.kind = SWI_SIM_LATENCY, .op = SWI_DIO_WRITE, .after = 1, .count = 1, .arg = 5 * NS_PER_S},
+		{.kind = SWI_SIM_LATENCY, .op = SWI_DIO_SYNC, .after = 1, .count = 1, .arg = 3 * NS_PER_S},
+	};
+	struct rig r;
+	uint64_t begin;
+
+	rig_init_sim(&r, 1, MIB(64), 27);
+	r.opts.keep = true;
+	rig_open(&r);
+	assert_int_equal(swi_disk_sim_faults(r.disks[0], f, SWI_ARRAY_LEN(f)), 0);
+	begin = r.now;
+	assert_int_equal(rig_write(&r, 1, 0, KIB(100)), 0); /* write 0 is the header's */
+	assert_in_range(r.now - begin, 5 * NS_PER_S, 5 * NS_PER_S + 10 * NS_PER_MS);
+	begin = r.now;
+	assert_int_equal(rig_write(&r, 2, 0, 700), 0);
+	assert_in_range(r.now - begin, 3 * NS_PER_S, 3 * NS_PER_S + 10 * NS_PER_MS);
+	assert_int_equal(swi_spill_stats(r.sp)->write_errors, 0);
+	rig_crash(&r);
+	rig_open_disks(&r);
+	rig_open(&r);
+	assert_int_equal(rig_restore(&r, 1, 0, KIB(100)), 0);
+	assert_int_equal(rig_restore(&r, 2, 0, 700), 0);
+	rig_fini(&r);
+}
+
 static void full__is_typed__backs_off__and_recovers(void **state SWI_UNUSED)
 {
 	uint64_t n = 0, opens;
@@ -428,6 +457,7 @@ int main(void)
 		cmocka_unit_test(flip__on_medium__is_found),
 		cmocka_unit_test(restore__of_a_large_object__takes_many_turns),
 		cmocka_unit_test(short_transfers_and_latency__change_nothing),
+		cmocka_unit_test(latency__of_seconds__delays_only_what_it_hits),
 		cmocka_unit_test(full__is_typed__backs_off__and_recovers),
 		cmocka_unit_test(half_dead_segments__give_their_bytes_back),
 		cmocka_unit_test(foreign__files__are_left_alone_and_named_once),

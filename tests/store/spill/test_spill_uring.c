@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "spill_rig.h"
+#include "tests/patience.h"
 
 #define SOME 60u
 
@@ -249,6 +250,45 @@ static void folder__vanishes__open_segments_live_on(void **state SWI_UNUSED)
 	rig_fini(&r);
 }
 
+/* Somebody else's file of our kind of name, and a folder: left alone, byte by byte, whether kept or swept. */
+static void folder__with_foreign_files__leaves_them_alone(void **state SWI_UNUSED)
+{
+	static const char *const names[] = {"precious.txt", "swarm-0000000000000000.seg"};
+	char path[256], text[5000], back[5001];
+
+	memset(text, 'x', sizeof(text));
+	for (int keep = 0; keep < 2; keep++) {
+		struct rig r;
+
+		rig_init_real(&r, 1, "/dev/shm");
+		for (size_t i = 0; i < SWI_ARRAY_LEN(names); i++) {
+			int fd;
+
+			snprintf(path, sizeof(path), "%s/%s", r.dirs[0], names[i]);
+			fd = open(path, O_CREAT | O_WRONLY, 0600);
+			assert_int_equal(write(fd, text, sizeof(text)), sizeof(text));
+			close(fd);
+		}
+		r.opts.keep = keep;
+		rig_open(&r);
+		assert_non_null(strstr(r.lines, "2 files are not of this log"));
+		for (uint64_t n = 0; n < 30; n++)
+			assert_int_equal(rig_write(&r, n, 0, KIB(200)), 0);
+		rig_close(&r);
+		for (size_t i = 0; i < SWI_ARRAY_LEN(names); i++) {
+			int fd;
+
+			snprintf(path, sizeof(path), "%s/%s", r.dirs[0], names[i]);
+			fd = open(path, O_RDONLY);
+			assert_int_equal(read(fd, back, sizeof(back)), sizeof(text));
+			assert_memory_equal(back, text, sizeof(text));
+			close(fd);
+		}
+		rig_open_disks(&r);
+		rig_fini(&r);
+	}
+}
+
 static void segment__truncated_under_us__drops_the_records(void **state SWI_UNUSED)
 {
 	char path[256];
@@ -308,24 +348,37 @@ static bool mount_small(char *img, char *at)
 	return system(cmd) == 0;
 }
 
-static void ext4__runs_full__is_typed_and_nothing_is_lost(void **state SWI_UNUSED)
+/* A log on it; or the test is skipped, and says why. */
+static void open_small(struct rig *r, char *img, char *at)
 {
-	char img[128], at[128];
-	const bool mounted = mount_small(img, at);
-	uint64_t n = 0;
-	struct rig r;
-	int rc = 0;
-
-	if (!mounted) {
+	if (!mount_small(img, at)) {
 		unlink(img);
 		rmdir(at);
 		print_message("no loop mount here (root, mkfs.ext4 and loop devices are needed)\n");
 		skip();
 	}
-	rig_init_real(&r, 1, at);
-	r.opts.segment_bytes = MIB(4);
-	r.opts.reserve_bytes = MIB(1);
-	rig_open(&r);
+	rig_init_real(r, 1, at);
+	r->opts.segment_bytes = MIB(4);
+	r->opts.reserve_bytes = MIB(1);
+	rig_open(r);
+}
+
+static void unmount_small(const char *img, const char *at, bool mounted)
+{
+	if (mounted)
+		assert_int_equal(umount(at), 0);
+	unlink(img);
+	rmdir(at);
+}
+
+static void ext4__runs_full__is_typed_and_nothing_is_lost(void **state SWI_UNUSED)
+{
+	char img[128], at[128];
+	uint64_t n = 0;
+	struct rig r;
+	int rc = 0;
+
+	open_small(&r, img, at);
 	while (!rc && n < 1000)
 		rc = rig_write(&r, n++, 0, KIB(100));
 	assert_int_equal(rc, SWARM_EDISKFULL);
@@ -334,10 +387,15 @@ static void ext4__runs_full__is_typed_and_nothing_is_lost(void **state SWI_UNUSE
 	assert_true(swi_spill_deadline_ns(r.sp) != UINT64_MAX);
 	for (uint64_t i = 0; i + 1 < n; i++)
 		assert_int_equal(rig_restore(&r, i, 0, KIB(100)), 0);
+	for (uint64_t i = 0; i + 1 < n; i++) /* room again: the files go back to the file system, and come anew */
+		swi_spill_forget(r.sp, rig_id(i, 0));
+	rc = SWARM_EDISKFULL;
+	for (const uint64_t end = swi_now(&r.env) + TEST_LIMIT_NS; rc && swi_now(&r.env) < end;)
+		rc = rig_write(&r, 5000, 0, KIB(100));
+	assert_int_equal(rc, 0);
+	assert_int_equal(rig_restore(&r, 5000, 0, KIB(100)), 0);
 	rig_fini(&r);
-	assert_int_equal(umount(at), 0);
-	unlink(img);
-	rmdir(at);
+	unmount_small(img, at, true);
 }
 
 static void ext4__unmounted_under_us__open_segments_live_on(void **state SWI_UNUSED)
@@ -347,16 +405,7 @@ static void ext4__unmounted_under_us__open_segments_live_on(void **state SWI_UNU
 	struct rig r;
 	int rc = 0;
 
-	if (!mount_small(img, at)) {
-		unlink(img);
-		rmdir(at);
-		print_message("no loop mount here (root, mkfs.ext4 and loop devices are needed)\n");
-		skip();
-	}
-	rig_init_real(&r, 1, at);
-	r.opts.segment_bytes = MIB(4);
-	r.opts.reserve_bytes = MIB(1);
-	rig_open(&r);
+	open_small(&r, img, at);
 	assert_int_equal(rig_write(&r, n++, 0, KIB(100)), 0);
 	assert_int_equal(umount2(at, MNT_DETACH), 0);
 	/* The folder is held by its descriptor: it goes on where it was, and nothing comes to lie elsewhere. */
@@ -367,8 +416,7 @@ static void ext4__unmounted_under_us__open_segments_live_on(void **state SWI_UNU
 	for (uint64_t i = 0; i < n; i++)
 		assert_int_equal(rig_restore(&r, i, 0, KIB(100)), 0);
 	rig_fini(&r);
-	unlink(img);
-	rmdir(at);
+	unmount_small(img, at, false);
 }
 
 int main(void)
@@ -379,6 +427,7 @@ int main(void)
 		cmocka_unit_test(ring__has_the_best_flags_and_no_helper_threads),
 		cmocka_unit_test(folder__is_locked_against_a_second_log),
 		cmocka_unit_test(folder__vanishes__open_segments_live_on),
+		cmocka_unit_test(folder__with_foreign_files__leaves_them_alone),
 		cmocka_unit_test(segment__truncated_under_us__drops_the_records),
 		cmocka_unit_test(log__opened_by_one_thread__runs_in_another),
 		cmocka_unit_test(ext4__runs_full__is_typed_and_nothing_is_lost),
