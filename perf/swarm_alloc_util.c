@@ -240,12 +240,12 @@ static bool object_move(void *ctx, uint64_t from, uint64_t bytes SWI_UNUSED, uin
 static const struct swi_compact_ops compact_ops = {.at = object_at, .move = object_move};
 
 /* As the node does (relocate.c): enough is free, so a window is cleared; else, or where none can be, something leaves. */
-static void make_room(struct sim *s, uint64_t bytes)
+static void make_room(struct sim *s, uint64_t bytes, uint64_t least)
 {
 	if (!s->no_compact && s->evicted_bytes >= s->compact_at &&
 	    swi_extents_free_bytes(&s->x) >= bytes + bytes / 8) {
 		swi_compact_again(&s->compact);
-		if (!swi_compact_begin(&s->compact, bytes)) {
+		if (!swi_compact_begin(&s->compact, bytes, least)) {
 			(void)swi_compact_run(&s->compact, UINT64_MAX);
 			if (!swi_compact_active(&s->compact))
 				return;
@@ -262,7 +262,7 @@ static uint64_t room(struct sim *s, uint64_t bytes)
 	uint64_t offset;
 
 	while (swi_extent_alloc(&s->x, bytes, SWI_PAGE, swi_extent_side(bytes, s->arena), &offset))
-		make_room(s, bytes);
+		make_room(s, bytes, bytes);
 	return offset;
 }
 
@@ -277,7 +277,7 @@ static uint64_t chunk_room(struct sim *s, uint64_t least, uint64_t *bytes)
 				*bytes = b;
 				return offset;
 			}
-		make_room(s, swi_min_u64(*bytes, SWI_COMPACT_CHUNK));
+		make_room(s, swi_min_u64(*bytes, SWI_COMPACT_CHUNK), least);
 	}
 }
 

@@ -107,6 +107,7 @@ uint64_t swi_grants_ticket(struct swi_snode *sn);
 uint64_t swi_grants_head(struct swi_snode *sn);
 /* And what of it must be in one piece: less than a whole chunk will do. */
 uint64_t swi_grants_piece(struct swi_snode *sn);
+uint64_t swi_grants_least(struct swi_snode *sn);
 /* The client is gone: slots that its intents name, everything unsealed in its grants. */
 void swi_grants_undo(struct swi_client *cl);
 void swi_grants_fini(struct swi_snode *sn);

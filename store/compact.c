@@ -78,7 +78,7 @@ static bool add(struct swi_compact *c, uint64_t offset, uint64_t bytes)
  * The window that begins with the first free block from @start on: all that lies in it is free, or an object that may
  * move. Where a free block ends an object begins, and where that ends the next thing does. False: something bars it.
  */
-static bool survey(struct swi_compact *c, uint64_t start, uint64_t bytes, uint64_t *looks)
+static bool survey(struct swi_compact *c, uint64_t start, uint64_t bytes, uint64_t largest, uint64_t *looks)
 {
 	const uint64_t arena = c->x->granules * SWI_GRANULE;
 	uint64_t pos, size, live = 0;
@@ -101,7 +101,8 @@ static bool survey(struct swi_compact *c, uint64_t start, uint64_t bytes, uint64
 		ext = *looks ? c->ops->at(c->ctx, pos) : 0;
 		*looks -= *looks > 0;
 		live += ext;
-		if (!ext || ext > (more ? next : arena) - pos || live > 2 * bytes || c->count == OBJECTS_MAX) {
+		if (!ext || ext > largest || ext > (more ? next : arena) - pos || live > 2 * bytes ||
+		    c->count == OBJECTS_MAX) {
 			bar(c, pos);
 			bar(c, start);
 			return false;
@@ -227,21 +228,23 @@ static int window_open(struct swi_compact *c, uint64_t bytes)
 	return rc;
 }
 
-int swi_compact_begin(struct swi_compact *c, uint64_t bytes)
+int swi_compact_begin(struct swi_compact *c, uint64_t bytes, uint64_t least)
 {
+	const uint64_t largest = swi_extents_largest(c->x); /* what is larger has no place to go */
 	uint64_t looks = OBJECTS_MAX;
 
 	if (swi_compact_active(c))
 		return -EBUSY;
-	for (uint32_t i = 0; i < TRIES && looks; i++) {
-		const uint64_t start = emptiest(c, bytes);
+	for (; bytes >= least; bytes = swi_align_down(bytes / 2, SWI_PAGE))
+		for (uint32_t i = 0; i < TRIES && looks; i++) {
+			const uint64_t start = emptiest(c, bytes);
 
-		if (start == UINT64_MAX)
-			break;
-		if (survey(c, start, bytes, &looks))
-			return window_open(c, bytes);
-		window_over(c);
-	}
+			if (start == UINT64_MAX)
+				break;
+			if (survey(c, start, bytes, largest, &looks))
+				return window_open(c, bytes);
+			window_over(c);
+		}
 	return -ENOSPC;
 }
 

@@ -49,8 +49,8 @@ struct swi_compact {
 int swi_compact_init(struct swi_compact *c, struct swi_extents *x, const struct swi_compact_ops *ops,
 		     void *ctx);
 void swi_compact_fini(struct swi_compact *c);
-/* Begins to clear a window of @bytes, whole pages. 0, -EBUSY: one is being cleared, -ENOSPC: there is none, -ENOMEM. */
-int swi_compact_begin(struct swi_compact *c, uint64_t bytes);
+/* Begins to clear a window of @bytes, whole pages; down to @least where no such can be. 0, -EBUSY: one is being cleared, -ENOSPC: there is none, -ENOMEM. */
+int swi_compact_begin(struct swi_compact *c, uint64_t bytes, uint64_t least);
 /* Moves the next objects, about @bytes. 1: more are left. 0: what is missing is on its way. -ENOSPC: there is no place for one; end it. */
 int swi_compact_run(struct swi_compact *c, uint64_t bytes);
 /* Gives up: what is in hand is free again, and for this round nothing there is chosen. */

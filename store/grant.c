@@ -299,6 +299,13 @@ uint64_t swi_grants_piece(struct swi_snode *sn)
 	return r->large ? r->bytes : swi_min_u64(r->bytes, SWI_COMPACT_CHUNK);
 }
 
+uint64_t swi_grants_least(struct swi_snode *sn)
+{
+	const struct client_room *r = swi_list_first(&sn->clients.rooms, struct client_room, link);
+
+	return r && !r->large ? swi_min_u64(r->bytes, SWI_LARGE_MIN) : swi_grants_piece(sn);
+}
+
 static int serve_rooms(struct swi_snode *sn)
 {
 	struct swi_clients *c = &sn->clients;

@@ -103,7 +103,7 @@ static bool begin(struct swi_snode *sn)
 		swi_compact_again(&re->c);
 		re->bars_ns = sn->now_ns + BARS_NS;
 	}
-	if (swi_pins_scan(sn) || swi_compact_begin(&re->c, bytes)) {
+	if (swi_pins_scan(sn) || swi_compact_begin(&re->c, bytes, swi_min_u64(bytes, swi_room_least(sn)))) {
 		none_found(sn);
 		return false;
 	}

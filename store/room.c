@@ -228,6 +228,13 @@ uint64_t swi_room_piece(struct swi_snode *sn)
 	return r ? r->bytes : swi_grants_piece(sn);
 }
 
+uint64_t swi_room_least(struct swi_snode *sn)
+{
+	const struct swi_room *r = first_of_core(sn);
+
+	return r ? r->bytes : swi_grants_least(sn);
+}
+
 void swi_room_explain(struct swi_snode *sn, uint64_t bytes, char *text, size_t len)
 {
 	struct swi_hold *h, *tmp;

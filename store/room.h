@@ -58,6 +58,8 @@ uint64_t swi_room_missing(struct swi_snode *sn);
 uint64_t swi_room_head(struct swi_snode *sn);
 /* What the first in line needs in one piece; 0 = nobody waits. */
 uint64_t swi_room_piece(struct swi_snode *sn);
+/* And with what he would do: a chunk may be smaller. */
+uint64_t swi_room_least(struct swi_snode *sn);
 /* A place in the one line of all who wait. */
 uint64_t swi_room_ticket(struct swi_snode *sn);
 /* May the holder of @ticket be served before everybody on the other side of the line: the core's, the clients'? */
