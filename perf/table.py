@@ -5,6 +5,7 @@ documents of perf/run. What stands outside of the marks is never touched. A figu
 be missing, not left out. Needs nothing but Python; plots need gnuplot."""
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -231,7 +232,10 @@ def disk():
     row = doc and find(doc, "get, while spilling")
     base = row and (f"the same gets, nothing written, p99 {ns(row['baseline_p99_ns'])}: **{row['p99_ratio']:.3f} x** "
                     f"({row['p99_ratio_min']:.3f} .. {row['p99_ratio_max']:.3f})")
-    out = every("objects to disk", target, "spill", bw) + every("objects from disk", target, "restore", bw)
+    out = []
+    for name, what in (("spill", "objects to disk"), ("restore", "objects from disk")):
+        out += every(what, target, f"{name}_small", bw, [(f"{what}, 4 KiB", small[name])])
+        out += every(what, target, name, bw, [(f"{what}, 1 and 64 MiB", at_least(0.95))])
     out += every("one object from disk", lambda r: NOTHING, "restore_lat", lat)
     out += one("local get, 64 B, while the store spills", Target("p99 <= 1.50 x", lambda r: r["p99_ratio"] <= 1.5), "get_spilling",
                "get, while spilling", show=spilling, base=base)
@@ -277,12 +281,56 @@ def rows():
         out += every(f"remote bandwidth, {what}", remote_bw(), f"get_bw_{t}", bw)
     out += every("remote put, libfabric tcp", lambda row: NOTHING, "put_lat_ofi", lat)
     out += broadcast("ofi", "libfabric tcp") + broadcast("shm", "same host")
-    vm = "soft-RoCE, instructions counted"
+    vm = "soft-RoCE, instructions counted, a store and its client on one CPU"
     out += every(vm, remote_lat(True), "vm_get_lat", lat, [(f"{vm}, get, cold", at_most(2.2)), (f"{vm}, get, warm", at_most(1.15))])
     out += every(vm, remote_bw(True), "vm_get_bw", bw, [(f"{vm}, get", at_least(0.97))])
-    out += kv("kv_memory", "one node, everything fits") + kv("kv_nodes", "two nodes, libfabric tcp")
+    out += softroce() + kv("kv_memory", "one node, everything fits") + kv("kv_nodes", "two nodes, libfabric tcp")
     out += kv("kv_spill", "one node, a small arena and a disk")
     return out + disk() + tasks()
+
+
+# ---- soft-RoCE without the harness: the lines of tests/softroce/compare and compare_get ----
+
+def median(values):
+    v = sorted(values)
+    return v[len(v) // 2] if len(v) % 2 else (v[len(v) // 2 - 1] + v[len(v) // 2]) / 2
+
+
+def rounds(pattern, text):
+    return [tuple(map(float, m)) for m in re.findall(pattern, text, re.M)]
+
+
+def bare(figure, ours, theirs, limit, unit):
+    """One line; a ratio for each round where both sides took turns, else of each round to the other's median."""
+    least = unit == "MB/s"
+    target = Target(f"{'>=' if least else '<='} {limit:.2f} x", lambda r: compare(r, limit, least))
+    figure = f"soft-RoCE, instructions counted, {figure}"
+    doc = load("vm_get_lat")
+    if not ours or not theirs or not doc:
+        return missing(figure, target)
+    pairs = list(zip(ours, theirs)) if len(ours) == len(theirs) else [(v, median(theirs)) for v in ours]
+    ratios = [a / b for a, b in pairs]
+    stale = doc["versions"]["git"] != COMMIT
+    return [(figure, target.text, f"{median(ours):.1f} {unit} ({min(ours):.1f} .. {max(ours):.1f})",
+             f"{'ib_read_bw' if least else 'ib_read_lat'} {median(theirs):.1f} {unit}: **{median(ratios):.3f} x** ({min(ratios):.3f} .. {max(ratios):.3f})",
+             f"stale: {doc['versions']['git']}" if stale else target.verdict(median(ratios)), str(len(ours)), "`tests/softroce/run --icount`")]
+
+
+def softroce():
+    try:
+        text = (RESULTS / "vm.log").read_text()
+    except OSError:
+        text = ""
+    number = r"([\d.]+)"
+    read = rounds(rf"^lat 4096: .*?: {number} [\d.]+ {number} [\d.]+$", text)
+    bulk = rounds(rf"^bw 65536: .*?: {number} {number}$", text)
+    core = rounds(rf"^4096 B: READ p50 [\d.]+ us .*?warm get p50 {number} .*?cold get p50 {number} ", text)
+    perftest = [b for _, b in read]
+    mib = 1.048576 # both say MiB/s
+    out = bare("READ of 4 KiB by the transport alone", [a for a, _ in read], perftest, 1.15, "us")
+    out += bare("warm get of 4 KiB by the node's core", [a for a, _ in core], perftest, 1.15, "us")
+    out += bare("cold get of 4 KiB by the node's core", [b for _, b in core], perftest, 2.2, "us")
+    return out + bare("READs of 64 KiB by the transport alone", [a * mib for a, _ in bulk], [b * mib for _, b in bulk], 0.97, "MB/s")
 
 
 # ---- the machine, and how it went ----

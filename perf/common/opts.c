@@ -109,6 +109,8 @@ static int check(const struct swt_command *cmd, struct perf_opts *o)
 				 "--transport, --device, --port, --bind and --key-file go with HOST, --loopback or the server");
 	if (o->loopback && (o->key_file || o->port != UINT32_MAX))
 		return swt_error(cmd, SWT_USAGE, "--port and --key-file go with HOST or the server");
+	if (o->device && o->transport && !strcmp(o->transport, "shm"))
+		return swt_error(cmd, SWT_USAGE, "--device means nothing to --transport=shm");
 	if (o->port == UINT32_MAX)
 		o->port = PERF_PORT;
 	if (o->runs < 1 || o->runs > PERF_RUNS_MAX)

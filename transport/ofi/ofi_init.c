@@ -212,8 +212,10 @@ static int ofi_open(const struct swi_be_open_args *args, struct swi_be **out_be,
 	if (args->bind)
 		rc = listen_on(be);
 	if (rc) {
-		snprintf(why, why_len, "cannot listen on %s: %s; %s", args->bind,
-			 swarm_strerror(rc), swarm_strremedy(rc));
+		const char *remedy = swarm_strremedy(rc);
+
+		snprintf(why, why_len, "cannot listen on %s: %s%s%s", args->bind, swarm_strerror(rc),
+			 remedy[0] ? "; " : "", remedy);
 		goto fail;
 	}
 	snprintf(be->device, sizeof(be->device), "%s", be->info->fabric_attr->prov_name);
