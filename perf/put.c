@@ -12,6 +12,7 @@
 #define PAIR_FROM KIB(64)
 #define PUT_NS	  (10 * NS_PER_S)
 #define GET_NS	  (30 * NS_PER_S)
+#define OBJECTS_MAX 16384u /* a quarter of the least index that a store has */
 #define KEEP	  64u /* pings and pongs that stay until the other side has surely seen them */
 
 enum put_op { OP_PUT, OP_CREATE, OP_DELETE, OP_COPY };
@@ -56,10 +57,12 @@ static void count(struct perf_worker *w, uint64_t ns, uint64_t size)
 	w->bytes += size;
 }
 
-/* Room for so many objects of a thread before they have to go: half of the arena for all threads. */
+/* Room for so many objects of a thread before they have to go: half of the arena, a quarter of the index for all threads. */
 static uint64_t room_of(const struct put_bench *b)
 {
-	return swi_max_u64(1, b->arena / 2 / swi_extent_bytes(b->size) / b->o->c.threads);
+	const uint64_t fit = swi_min_u64(b->arena / 2 / swi_extent_bytes(b->size), OBJECTS_MAX);
+
+	return swi_max_u64(1, fit / b->o->c.threads);
 }
 
 static void check(struct put_bench *b, struct perf_worker *w, struct swarm_ref ref)
@@ -81,7 +84,7 @@ static void drop_from(struct put_bench *b, struct perf_worker *w, uint64_t from)
 {
 	for (uint64_t i = from; i < b->serial[w->index]; i++)
 		(void)swarm_store_delete(b->rig.st, ref_of(b, w->index, i));
-	if (!perf_arena_below(&b->rig, b->arena / 4 * 3))
+	if (!perf_arena_below(&b->rig, b->arena / 4 * 3) || !perf_objects_below(&b->rig, OBJECTS_MAX))
 		w->error = SWARM_EFULL;
 }
 

@@ -54,16 +54,26 @@ void perf_make(struct perf_rig *rig, uint64_t set, uint64_t count, uint64_t size
 	}
 }
 
-bool perf_arena_below(struct perf_rig *rig, uint64_t bytes)
+static bool below(struct perf_rig *rig, const char *key, uint64_t limit)
 {
 	const uint64_t end = perf_now() + 10 * NS_PER_S;
 
-	while (perf_status(rig->st, "arena_used") > bytes) {
+	while (perf_status(rig->st, key) > limit) {
 		if (perf_now() > end)
 			return false;
 		poll(NULL, 0, 1);
 	}
 	return true;
+}
+
+bool perf_arena_below(struct perf_rig *rig, uint64_t bytes)
+{
+	return below(rig, "arena_used", bytes);
+}
+
+bool perf_objects_below(struct perf_rig *rig, uint64_t objects)
+{
+	return below(rig, "objects", objects);
 }
 
 void perf_drop(struct perf_rig *rig, uint64_t set, uint64_t count)

@@ -51,6 +51,8 @@ void perf_make(struct perf_rig *rig, uint64_t set, uint64_t count, uint64_t size
 void perf_drop(struct perf_rig *rig, uint64_t set, uint64_t count);
 /* Waits until the store uses at most @bytes of its arena; false after ten seconds. */
 bool perf_arena_below(struct perf_rig *rig, uint64_t bytes);
+/* The same for the number of objects in its index: deletes take effect later. */
+bool perf_objects_below(struct perf_rig *rig, uint64_t objects);
 
 /* How it was measured, for the header: mode, transport, threads. */
 void perf_describe(struct perf_report *r, const struct perf_rig *rig);
