@@ -82,6 +82,30 @@ char *swi_snode_segments_json(struct swi_snode *sn)
 	return text;
 }
 
+/* Where there are several cards or ports. */
+static void paths(json_t *o, const struct swi_tp *tp)
+{
+	struct swi_path_info row[8];
+	const uint32_t n = swi_tp_paths(tp, row, SWI_ARRAY_LEN(row));
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < n && i < SWI_ARRAY_LEN(row); i++) {
+		json_t *p = json_object();
+
+		json_object_set_new(p, "device", json_string(row[i].device));
+		set(p, "connections", row[i].legs);
+		set(p, "reads", row[i].reads);
+		set(p, "read_bytes", row[i].read_bytes);
+		set(p, "reposted", row[i].reposted);
+		set(p, "joined", row[i].joined);
+		set(p, "failures", row[i].failures);
+		json_array_append_new(list, p);
+	}
+	if (n)
+		json_object_set(o, "paths", list);
+	json_decref(list);
+}
+
 static json_t *net_json(struct swi_snode *sn)
 {
 	const struct swi_tp_counters *c = swi_tp_counters(sn->tp);
@@ -89,6 +113,7 @@ static json_t *net_json(struct swi_snode *sn)
 
 	json_object_set_new(o, "backend", json_string(swi_tp_backend(sn->tp)));
 	json_object_set_new(o, "device", json_string(swi_tp_device(sn->tp)));
+	paths(o, sn->tp);
 	json_object_set_new(o, "address", json_string(swi_tp_address(sn->tp)));
 	set(o, "msgs_sent", c->msgs_sent);
 	set(o, "msgs_received", c->msgs_received);

@@ -48,7 +48,7 @@ struct swt_daemon_opts {
 	{"gpus", 0, SWT_AMOUNT, SWT_OFF(T, m, gpus), "N", "gpus for tasks (default: those found in /dev)", NULL}, \
 	{"resource", 'r', SWT_LIST, SWT_OFF(T, m, resources), "NAME=AMOUNT", "a resource of your own; may be repeated, four at most", NULL}, \
 	{"transport", 't', SWT_CHOICE, SWT_OFF(T, m, transport), "NAME", "auto, verbs, ofi or shm (default auto)", "auto|verbs|ofi|shm"}, \
-	{"device", 0, SWT_STR, SWT_OFF(T, m, device), "NAME", "network device (verbs) or provider (ofi)", NULL}, \
+	{"device", 0, SWT_STR, SWT_OFF(T, m, device), "NAME", "network device, several as A:1,B:1 or all (verbs), or provider (ofi)", NULL}, \
 	{"min-nodes", 0, SWT_U32, SWT_OFF(T, m, min_nodes), "N", "head: keep at least so many nodes, starting them here", NULL}, \
 	{"max-nodes", 0, SWT_U32, SWT_OFF(T, m, max_nodes), "N", "head: start nodes here when tasks wait, up to N (0 = never)", NULL}, \
 	{"idle-timeout", 0, SWT_TIME, SWT_OFF(T, m, idle_timeout_ns), "TIME", "head: remove a node that was idle for so long (default 60s)", NULL}, \

@@ -10,6 +10,7 @@ static const char *const role_names[] = {
     [SWI_AUTH_CONNECTOR] = "swarm connector",
     [SWI_AUTH_READY_ACCEPTOR] = "swarm ready acceptor",
     [SWI_AUTH_READY_CONNECTOR] = "swarm ready connector",
+    [SWI_AUTH_PATHS] = "swarm paths",
 };
 
 void swi_auth_nonce(struct swi_env *env, uint8_t out_nonce[SWI_NONCE_BYTES])

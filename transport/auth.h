@@ -16,6 +16,7 @@ enum swi_auth_role {
 	SWI_AUTH_CONNECTOR,       /* RESPONSE */
 	SWI_AUTH_READY_ACCEPTOR,  /* READY of the acceptor */
 	SWI_AUTH_READY_CONNECTOR, /* READY of the connector */
+	SWI_AUTH_PATHS,		  /* sent by nobody: the secret of a connection of several paths */
 };
 
 /* What both sides saw: the connector's HELLO and the acceptor's CHALLENGE. */

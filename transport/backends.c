@@ -22,6 +22,8 @@ const struct swi_be_ops *const swi_be_ofi = NULL;
 extern const struct swi_be_ops swi_shm_ops;
 extern const struct swi_be_ops swi_sim_ops;
 extern const struct swi_be_ops swi_fault_ops;
+extern const struct swi_be_ops swi_paths_ops;
 const struct swi_be_ops *const swi_be_shm = &swi_shm_ops;
 const struct swi_be_ops *const swi_be_sim = &swi_sim_ops;
 const struct swi_be_ops *const swi_be_fault = &swi_fault_ops;
+const struct swi_be_ops *const swi_be_paths = &swi_paths_ops;

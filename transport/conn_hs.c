@@ -6,6 +6,8 @@
  * side's proof was verified; the same moment opens the card for its READs (grant). The acceptor
  * proves itself last, so a stranger that connects learns nothing but a nonce and who we say we are.
  */
+#include <sodium.h>
+
 #include "transport/conn.h"
 
 static void fill_hello(struct swi_conn *c, struct swi_wire_hello *m)
@@ -17,6 +19,7 @@ static void fill_hello(struct swi_conn *c, struct swi_wire_hello *m)
 	m->id.node = tp->node;
 	m->id.epoch = tp->epoch;
 	snprintf(m->id.address, sizeof(m->id.address), "%s", swi_tp_address(tp));
+	m->paths = c->net->ops->paths ? (uint8_t)c->net->ops->paths(c->net->be) : 1;
 }
 
 static int send_hello(struct swi_conn *c, uint8_t kind, struct swi_wire_hello *m)
@@ -36,6 +39,18 @@ void swi_conn_hello(struct swi_conn *c)
 
 	if (rc)
 		swi_conn_lost(c, rc);
+}
+
+/* Both have several cards: the backend may use them all, and has what proves a further path. */
+static void pair(struct swi_conn *c)
+{
+	uint8_t secret[SWI_MAC_BYTES];
+
+	if (!c->net->ops->pair || c->auth.hello.paths < 2 || c->auth.challenge.paths < 2)
+		return;
+	swi_auth_proof(c->tp->key, SWI_AUTH_PATHS, &c->auth, NULL, 0, secret);
+	c->net->ops->pair(c->ep, secret);
+	sodium_memzero(secret, sizeof(secret));
 }
 
 /* Our own regions, as the peer gets them. -ENOMEM. */
@@ -61,7 +76,9 @@ static int own_regions(struct swi_conn *c, struct swi_regions *out_regions)
 		g->chunk_count = on->count;
 		for (uint32_t k = 0; k < on->count; k++)
 			g->chunks[k] =
-			    (struct swi_chunk){.base = on->mrs[k].base,
+			    (struct swi_chunk){.base = c->net->ops->base
+							   ? c->net->ops->base(c->ep, &on->mrs[k])
+							   : on->mrs[k].base,
 					       .rkey = c->net->ops->rkey
 							   ? c->net->ops->rkey(c->ep, &on->mrs[k])
 							   : on->mrs[k].rkey};
@@ -109,6 +126,7 @@ static int rx_challenge(struct swi_conn *c, const void *body, uint32_t len)
 	if (rc)
 		return rc;
 	swi_auth_proof(c->tp->key, SWI_AUTH_CONNECTOR, &c->auth, NULL, 0, mac);
+	pair(c);
 	return swi_conn_queue(c, SWI_WIRE_RESPONSE, 0, mac, sizeof(mac));
 }
 
@@ -119,6 +137,7 @@ static int rx_response(struct swi_conn *c, const void *body, uint32_t len)
 	if (swi_auth_verify(c->tp->key, SWI_AUTH_CONNECTOR, &c->auth, NULL, 0, body))
 		return SWARM_EAUTH;
 	c->peer = c->auth.hello.id;
+	pair(c);
 	const int rc = c->net->ops->grant(c->ep);
 
 	return rc ? rc : send_ready(c, SWI_AUTH_READY_ACCEPTOR);

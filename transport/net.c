@@ -4,6 +4,7 @@
  * unix-domain socket is made of its address, so it is there to connect to or it is not.
  */
 #include "transport/net.h"
+#include "transport/paths/paths_plan.h"
 
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -11,7 +12,7 @@
 static const struct swi_be_ops *by_name(const char *name)
 {
 	const struct swi_be_ops *const all[] = {swi_be_verbs, swi_be_ofi, swi_be_shm, swi_be_sim,
-						swi_be_fault};
+						swi_be_fault, swi_be_paths};
 
 	for (size_t i = 0; i < SWI_ARRAY_LEN(all); i++)
 		if (all[i] && !strcmp(all[i]->name, name))
@@ -40,6 +41,47 @@ static int open_net(struct swi_net *net, const struct swi_be_ops *ops,
 	return 0;
 }
 
+/*
+ * One device, or several of them as one: @opts->device is a list with commas, or "all". When @ops cannot
+ * list its ports, or one alone is up, that is one device.
+ */
+static int open_one_or_more(struct swi_net *net, const struct swi_be_ops *ops, const struct swi_tp_opts *opts,
+			    char *why, size_t why_len)
+{
+	struct swi_paths_plan plan = {.inner = ops, .own_hosts = true};
+	struct swi_tp_opts o = *opts;
+	char names[SWI_PATHS_MAX][64];
+	const char *s = opts->device;
+
+	if (!s || !ops->ports || (strcmp(s, "all") && !strchr(s, ',')))
+		return open_net(net, ops, opts, opts->bind, why, why_len);
+	if (!strcmp(s, "all"))
+		plan.count = ops->ports(opts->bind, names, SWI_PATHS_MAX);
+	for (; strcmp(opts->device, "all") && *s && plan.count < SWI_PATHS_MAX; s += *s == ',') {
+		const size_t n = strcspn(s, ",");
+
+		if (!n || n > 60) {
+			snprintf(why, why_len, "not a list of devices (NAME:PORT,..): %s", opts->device);
+			return -EINVAL;
+		}
+		snprintf(names[plan.count++], 64, "%.*s%s", (int)n, s, memchr(s, ':', n) ? "" : ":1");
+		s += n;
+	}
+	if (!strcmp(opts->device, "all") && plan.count < 2) {
+		o.device = plan.count ? names[0] : NULL;
+		return open_net(net, ops, &o, opts->bind, why, why_len);
+	}
+	if (*s) {
+		snprintf(why, why_len, "more than %u devices: %s", SWI_PATHS_MAX, opts->device);
+		return -EINVAL;
+	}
+	for (uint32_t i = 0; i < plan.count; i++)
+		plan.at[i].device = names[i];
+	o.param = &plan;
+	o.device = NULL;
+	return open_net(net, swi_be_paths, &o, opts->bind, why, why_len);
+}
+
 /* Verbs when a device is there, else libfabric. The reason is logged once, never silent. */
 static int choose(struct swi_tp *tp, const struct swi_tp_opts *opts, char *why, size_t why_len)
 {
@@ -48,7 +90,7 @@ static int choose(struct swi_tp *tp, const struct swi_tp_opts *opts, char *why, 
 	int rc = SWARM_ENOTRANSPORT;
 
 	if (swi_be_verbs)
-		rc = open_net(net, swi_be_verbs, opts, opts->bind, no_verbs, sizeof(no_verbs));
+		rc = open_one_or_more(net, swi_be_verbs, opts, no_verbs, sizeof(no_verbs));
 	if (!rc) {
 		swi_info(tp->log, "transport verbs (%s): an RDMA device is there",
 			 net->ops->device(net->be));
@@ -79,7 +121,7 @@ static int open_named(struct swi_tp *tp, const struct swi_tp_opts *opts, char *w
 		snprintf(why, why_len, "there is no transport '%s' in this build", opts->backend);
 		return SWARM_ENOTRANSPORT;
 	}
-	const int rc = open_net(net, ops, opts, opts->bind, why, why_len);
+	const int rc = open_one_or_more(net, ops, opts, why, why_len);
 
 	if (!rc)
 		swi_info(tp->log, "transport %s (%s), as asked", ops->name, ops->device(net->be));
@@ -223,8 +265,13 @@ int swi_nets_register(struct swi_tp *tp, struct swi_local_region *l, int memfd)
 
 static int connect_on(struct swi_net *net, struct swi_conn *c)
 {
+	char first[sizeof(c->addr)];
+
 	c->net = net;
-	return net->ops->connect(net->be, c->addr, c, &c->ep);
+	/* One card takes the first address of a peer that has several. */
+	snprintf(first, sizeof(first), "%.*s", (int)strcspn(c->addr, ","), c->addr);
+	return net->ops->connect(net->be, net->ops->paths || net == &c->tp->nets[SWI_NET_LOCAL] ? c->addr : first,
+				 c, &c->ep);
 }
 
 int swi_nets_connect(struct swi_conn *c)
@@ -258,6 +305,13 @@ int swi_nets_fd(struct swi_tp *tp)
 	struct swi_net *net = &tp->nets[SWI_NET_MAIN];
 
 	return tp->epfd >= 0 ? tp->epfd : net->ops->fd(net->be);
+}
+
+uint64_t swi_nets_deadline_ns(const struct swi_tp *tp)
+{
+	const struct swi_net *net = &tp->nets[SWI_NET_MAIN];
+
+	return net->ops->deadline_ns ? net->ops->deadline_ns(net->be) : UINT64_MAX;
 }
 
 bool swi_nets_arm(struct swi_tp *tp)

@@ -16,6 +16,7 @@ void swi_nets_close(struct swi_tp *tp);
 int swi_nets_progress(struct swi_tp *tp, unsigned int budget);
 int swi_nets_fd(struct swi_tp *tp);
 bool swi_nets_arm(struct swi_tp *tp);
+uint64_t swi_nets_deadline_ns(const struct swi_tp *tp);
 /* @l->addr and @l->len as a region of every net; all or nothing. */
 int swi_nets_register(struct swi_tp *tp, struct swi_local_region *l, int memfd);
 /* By shared memory when @c->addr is a process of this user on this host, else by the main net. */

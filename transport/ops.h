@@ -4,7 +4,7 @@
  * fault decorator are exchangeable. Read this file first.
  *
  * A backend moves bytes between two endpoints and knows nothing of keys, nodes or objects. It
- * offers: a listener, connections that carry messages of at most SWI_BE_MSG_MAX bytes in order,
+ * offers: a listener, connections that carry messages of at most SWI_BE_FRAME_MAX bytes in order,
  * and one-sided READs of memory that the other side registered. Flow control (credits), fragments,
  * authentication and time limits are conn.c's, above.
  *
@@ -21,6 +21,8 @@
 #include "transport/base/log.h"
 
 #define SWI_BE_MSG_MAX	  8192u /* bytes of one message on the wire, header included */
+#define SWI_BE_OWN_HDR	  16u	/* of these, for a backend that decorates another one */
+#define SWI_BE_FRAME_MAX  (SWI_BE_MSG_MAX - SWI_BE_OWN_HDR) /* what the layer above sends at most */
 #define SWI_BE_RECV_DEPTH 64u	/* receives that a backend keeps posted on every endpoint */
 #define SWI_BE_SEND_DEPTH 64u	/* sends that an endpoint takes before -EAGAIN */
 
@@ -61,6 +63,14 @@ struct swi_be_read {
 	void *owner;  /* the caller's */
 };
 
+struct swi_path_info { /* one card or port of a backend that has several */
+	char device[64];
+	uint32_t legs; /* connections that use it now */
+	uint64_t reads, read_bytes;
+	uint64_t reposted; /* READs that it had when it failed, and that went another way */
+	uint64_t joined, failures; /* of legs */
+};
+
 /* Called by the backend, from progress() only. @ctx is swi_be_open_args.ctx. */
 struct swi_be_events {
 	/* An inbound connection is up: messages can be sent. set_owner() it, or close it. */
@@ -89,9 +99,9 @@ struct swi_be_open_args {
 	const struct swi_be_events *events;
 	void *ctx;
 	const char *bind;   /* "HOST:PORT" to listen on; port 0 = any; NULL = do not listen */
-	const char *device; /* verbs: device name; ofi: provider name; NULL = best */
+	const char *device; /* verbs: device name, or name:port; ofi: provider name; NULL = best */
 	/*
-	 * sim: struct swi_simnet *; fault: struct swi_fault_plan *; shm: not NULL = it only looks whether a
+	 * sim: struct swi_simnet *; fault: struct swi_fault_plan *; paths: struct swi_paths_plan *; shm: not NULL = it only looks whether a
 	 * peer is on this host: connect() fails at once when nobody of this user listens there.
 	 */
 	void *param;
@@ -141,7 +151,7 @@ struct swi_be_ops {
 	 * use afterwards: ep_close() it. Idempotent.
 	 */
 	void (*revoke)(struct swi_be_ep *ep);
-	/* Copies the pieces (at most SWI_BE_MSG_MAX bytes together) and sends them. 0, -EAGAIN, SWARM_EPEERLOST. */
+	/* Copies the pieces (at most SWI_BE_FRAME_MAX bytes together) and sends them. 0, -EAGAIN, SWARM_EPEERLOST. */
 	int (*send)(struct swi_be_ep *ep, const void *a, uint32_t alen, const void *b, uint32_t blen);
 	/* 0: @rd is the backend's until read_done(). < 0: nothing was taken. */
 	int (*read)(struct swi_be_ep *ep, struct swi_be_read *rd);
@@ -157,6 +167,27 @@ struct swi_be_ops {
 	int (*fd)(struct swi_be *be);
 	/* Call before sleeping on fd(). true: armed, sleep. false: there is work, call progress(). */
 	bool (*arm)(struct swi_be *be);
+
+	/* --- several cards at once (paths/); NULL elsewhere --- */
+
+	/*
+	 * The backend of one card lists those that could be used together, as what .device takes; first the one
+	 * that has the address @bind (NULL: any).
+	 */
+	uint32_t (*ports)(const char *bind, char out_names[][64], uint32_t max);
+	/* How many there are. Both sides tell each other; both having several, pair() is called. */
+	uint32_t (*paths)(struct swi_be *be);
+	/*
+	 * The peer has several, too, and @secret is known to nobody but it and us, as soon as each has proved to
+	 * the other who it is: further paths may be used. Before grant().
+	 */
+	void (*pair)(struct swi_be_ep *ep, const uint8_t secret[32]);
+	/* What this peer adds its offset to, instead of @mr->base. */
+	uint64_t (*base)(struct swi_be_ep *ep, const struct swi_be_mr *mr);
+	/* Writes at most @max rows; returns how many there are. */
+	uint32_t (*info)(struct swi_be *be, struct swi_path_info *out_rows, uint32_t max);
+	/* When progress() must be called even if nothing arrives, or UINT64_MAX. */
+	uint64_t (*deadline_ns)(struct swi_be *be);
 };
 
 /* NULL when not built in. */
@@ -165,5 +196,6 @@ extern const struct swi_be_ops *const swi_be_ofi;
 extern const struct swi_be_ops *const swi_be_shm;
 extern const struct swi_be_ops *const swi_be_sim;
 extern const struct swi_be_ops *const swi_be_fault;
+extern const struct swi_be_ops *const swi_be_paths;
 
 #endif

@@ -98,6 +98,13 @@ const char *swi_tp_device(const struct swi_tp *tp)
 	return tp->nets[SWI_NET_MAIN].ops->device(tp->nets[SWI_NET_MAIN].be);
 }
 
+uint32_t swi_tp_paths(const struct swi_tp *tp, struct swi_path_info *out_rows, uint32_t max)
+{
+	const struct swi_net *net = &tp->nets[SWI_NET_MAIN];
+
+	return net->ops->info ? net->ops->info(net->be, out_rows, max) : 0;
+}
+
 const struct swi_tp_counters *swi_tp_counters(const struct swi_tp *tp)
 {
 	return &tp->n;
@@ -164,5 +171,5 @@ bool swi_tp_arm(struct swi_tp *tp)
 
 uint64_t swi_tp_deadline_ns(const struct swi_tp *tp)
 {
-	return swi_list_empty(&tp->work) ? tp->next_timer : 0;
+	return swi_list_empty(&tp->work) ? swi_min_u64(tp->next_timer, swi_nets_deadline_ns(tp)) : 0;
 }

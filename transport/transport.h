@@ -26,7 +26,7 @@ struct swi_conn;
 struct swi_peer_id {
 	uint32_t node;	    /* node number; 0 = has none yet (is about to join) */
 	uint64_t epoch;	    /* boot epoch */
-	char address[64];   /* where it listens, "" when it does not */
+	char address[64];   /* where it listens, "" when it does not; a list when it has several paths */
 };
 
 struct swi_tp_handler {
@@ -50,7 +50,11 @@ struct swi_tp_opts {
 	 * there, else ofi; and shared memory for peers of this user on this host.
 	 */
 	const char *backend;
-	const char *device;  /* NULL = best */
+	/*
+	 * NULL = best. Verbs: "rxe0", "rxe0:1" (its port 1); several with commas, or "all": every port that is
+	 * up, used together (paths/paths.h). @bind, and what is connected to, may be lists, then.
+	 */
+	const char *device;
 	const char *bind;    /* "HOST:PORT"; NULL = do not listen */
 	void *param;	     /* for the backend (ops.h) */
 	uint8_t key[SWI_CLUSTER_KEY_BYTES];
@@ -96,6 +100,8 @@ void swi_tp_set_node(struct swi_tp *tp, uint32_t node);
 const char *swi_tp_address(const struct swi_tp *tp);
 const char *swi_tp_backend(const struct swi_tp *tp); /* "ofi" */
 const char *swi_tp_device(const struct swi_tp *tp);  /* "tcp" */
+/* The cards or ports, when there are several: writes at most @max rows, returns how many there are. */
+uint32_t swi_tp_paths(const struct swi_tp *tp, struct swi_path_info *out_rows, uint32_t max);
 const struct swi_tp_counters *swi_tp_counters(const struct swi_tp *tp);
 
 /* up() or down() follows, never from inside this call. @user: swi_conn_user(). */

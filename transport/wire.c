@@ -64,6 +64,7 @@ void swi_wire_put_hello(struct swi_wr *w, const struct swi_wire_hello *m)
 	swi_wr_u32(w, m->id.node);
 	swi_wr_u64(w, m->id.epoch);
 	swi_wr_str(w, m->id.address);
+	swi_wr_u8(w, m->paths);
 }
 
 int swi_wire_get_hello(const void *body, uint32_t len, struct swi_wire_hello *out_hello)
@@ -78,6 +79,7 @@ int swi_wire_get_hello(const void *body, uint32_t len, struct swi_wire_hello *ou
 	m.id.node = swi_rd_u32(&r);
 	m.id.epoch = swi_rd_u64(&r);
 	swi_rd_str(&r, m.id.address, sizeof(m.id.address));
+	m.paths = swi_rd_u8(&r);
 	if (!swi_rd_done(&r))
 		return SWARM_EPROTO;
 	*out_hello = m;

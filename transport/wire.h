@@ -2,7 +2,7 @@
 /*
  * wire.h - every byte that the transport itself puts on a wire: frames, the handshake, regions.
  *
- * A frame is one message of a backend (at most SWI_BE_MSG_MAX bytes): a header of 16 bytes, then a
+ * A frame is one message of a backend (at most SWI_BE_FRAME_MAX bytes): a header of 16 bytes, then a
  * payload. All numbers are little-endian. Decoders take bytes of a stranger: they never read past
  * the end, accept exactly one encoding, and answer SWARM_EPROTO (or SWARM_EVERSION) for the rest.
  * The byte tables are in docs/WIRE.md. No state; any thread.
@@ -16,7 +16,7 @@
 #define SWI_WIRE_MAGIC       0x4d53u /* "SM" */
 #define SWI_WIRE_VERSION     1u
 #define SWI_WIRE_HDR_BYTES   16u
-#define SWI_WIRE_PAYLOAD_MAX (SWI_BE_MSG_MAX - SWI_WIRE_HDR_BYTES)
+#define SWI_WIRE_PAYLOAD_MAX (SWI_BE_FRAME_MAX - SWI_WIRE_HDR_BYTES)
 #define SWI_WIRE_MORE        0x01u /* flag: another fragment of this body follows */
 #define SWI_NONCE_BYTES      32u
 #define SWI_MAC_BYTES        32u
@@ -46,6 +46,7 @@ struct swi_wire_hdr {
 struct swi_wire_hello { /* HELLO and CHALLENGE */
 	uint8_t nonce[SWI_NONCE_BYTES];
 	struct swi_peer_id id;
+	uint8_t paths; /* cards or ports that it has; 0 and 1 are the same */
 };
 
 struct swi_chunk {

@@ -30,7 +30,7 @@ struct swarm_store_opts {
 	const char *dir;	 /* run directory to serve other processes of this user; NULL = private */
 	const char *bind;	 /* "HOST:PORT" to serve peers; NULL = none; port 0 = any */
 	const char *transport;	 /* "auto" (default), "verbs", "ofi", "shm" */
-	const char *device;	 /* network device or provider; NULL = best */
+	const char *device;	 /* network device (verbs: several as "a:1,b:1", or "all") or provider; NULL = best */
 	const char *key_file;	 /* cluster key (64 hex digits); needed with bind */
 	uint32_t node;		 /* node number among the peers; default: random */
 	uint32_t numa_node;	 /* with SWARM_STORE_NUMA: the node whose memory the arena takes */

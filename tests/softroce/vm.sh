@@ -86,7 +86,9 @@ vm_start() {
 		local end=server=on
 		[ "$n" = 1 ] || end=server=off
 		net=(-netdev "stream,id=n0,$end,addr.type=unix,addr.path=$tmp/wire"
-			-device "virtio-net-pci,netdev=n0,mac=52:54:00:77:00:0$n,host_mtu=4200")
+			-device "virtio-net-pci,netdev=n0,mac=52:54:00:77:00:0$n,host_mtu=4200"
+			-netdev "stream,id=n1,$end,addr.type=unix,addr.path=$tmp/wire2"
+			-device "virtio-net-pci,netdev=n1,mac=52:54:00:78:00:0$n,host_mtu=4200")
 	else
 		net=(-nic none)
 	fi

@@ -205,6 +205,8 @@ struct swi_be {
 	bool windows; /* the device has type 2 windows: regions are read through them alone */
 	struct ibv_device_attr attr;
 	uint8_t port;
+	uint8_t asked_port; /* 0: the first that is up */
+	char name[80];	    /* of the device, with the port where one was asked for */
 	uint64_t max_read;
 	int epfd, timerfd;
 	char address[80];
@@ -299,6 +301,17 @@ void swi_verbs_read_done(struct verbs_lane *l, struct swi_be_read *rd, int statu
 void swi_verbs_reads_cancel(struct swi_be_ep *ep, bool tell);
 /* Gives the waiting reads to the card, one doorbell a lane. */
 void swi_verbs_ring(struct swi_be *be);
+
+/* verbs_port.c */
+/* "NAME" or "NAME:PORT"; port 0 = none was named. -EINVAL. */
+int swi_verbs_port_parse(const char *spec, char *out_name, size_t len, uint8_t *out_port);
+/* The first port that is up, or @asked; 0 = none. */
+uint8_t swi_verbs_port_active(struct ibv_context *dev, uint8_t asked);
+/* An address that belongs to this port, with port number 0. */
+bool swi_verbs_port_addr(struct rdma_event_channel *ec, const struct ibv_context *dev, uint8_t port,
+			 struct sockaddr_storage *out_sa);
+/* Every port that is up and has an address, as "NAME:PORT"; first the one that @bind belongs to. */
+uint32_t swi_verbs_ports(const char *bind, char out_names[][64], uint32_t max);
 
 /* verbs_progress.c */
 int swi_verbs_progress(struct swi_be *be, unsigned int budget);

@@ -46,21 +46,6 @@ static bool any_device(void)
 	return found;
 }
 
-/* The first port that is up, or 0. */
-static uint8_t active_port(struct ibv_context *dev)
-{
-	struct ibv_device_attr attr;
-	struct ibv_port_attr port;
-
-	if (ibv_query_device(dev, &attr) != 0)
-		return 0;
-	for (uint8_t i = 1; i <= attr.phys_port_cnt; i++) {
-		if (ibv_query_port(dev, i, &port) == 0 && port.state == IBV_PORT_ACTIVE)
-			return i;
-	}
-	return 0;
-}
-
 static const char *dev_name(struct ibv_context *dev)
 {
 	return ibv_get_device_name(dev->device);
@@ -80,7 +65,7 @@ static int find_device(struct swi_be *be, const char *name, struct reason *why)
 		if (name && strcmp(name, dev_name(devs[i])) != 0)
 			continue;
 		named = devs[i];
-		if (active_port(devs[i]))
+		if (swi_verbs_port_active(devs[i], be->asked_port))
 			be->dev = devs[i];
 	}
 	rdma_free_devices(devs);
@@ -113,6 +98,12 @@ static int start_listening(struct swi_be *be, const char *addr, struct reason *w
 
 	if (swi_addr_parse(addr, true, &sa) != 0)
 		return fail(why, -EINVAL, "not an address (HOST:PORT): %s", addr);
+	if (be->source.ss_family && swi_addr_is_any(&sa)) { /* a port was named: its own address */
+		const uint16_t port = swi_addr_port(&sa);
+
+		sa = be->source;
+		swi_addr_set_port(&sa, port);
+	}
 	if (rdma_create_id(be->ec, &be->listen_id, NULL, RDMA_PS_TCP) != 0)
 		return fail(why, swi_verbs_errno(errno), "rdma_create_id: %s", strerror(errno));
 	if (rdma_bind_addr(be->listen_id, (struct sockaddr *)&sa) != 0 ||
@@ -120,6 +111,8 @@ static int start_listening(struct swi_be *be, const char *addr, struct reason *w
 		return bind_error(addr, errno, why);
 	if (swi_addr_is_any(&sa))
 		return 0;
+	if (be->dev && (be->dev != be->listen_id->verbs || be->asked_port != be->listen_id->port_num))
+		return fail(why, SWARM_ENOTRANSPORT, "%s does not belong to RDMA device %s", addr, be->name);
 	be->dev = be->listen_id->verbs;
 	memcpy(&be->source, &sa, sizeof(sa));
 	swi_addr_set_port(&be->source, 0);
@@ -191,7 +184,7 @@ static int open_device(struct swi_be *be, struct reason *why)
 
 	if (err)
 		return fail(why, swi_verbs_errno(err), "ibv_query_device: %s", strerror(err));
-	be->port = active_port(be->dev);
+	be->port = swi_verbs_port_active(be->dev, be->asked_port);
 	if (!be->port || ibv_query_port(be->dev, be->port, &port) != 0)
 		return fail(why, SWARM_ENOTRANSPORT, "no port of RDMA device %s is up",
 			    dev_name(be->dev));
@@ -251,8 +244,24 @@ static void verbs_close(struct swi_be *be)
 	free(be);
 }
 
+/* A port was named: what leaves, and what is listened on, has its address. */
+static int take_port(struct swi_be *be, const char *name, struct reason *why)
+{
+	int err = find_device(be, name, why);
+
+	if (err)
+		return err;
+	if (!swi_verbs_port_addr(be->ec, be->dev, be->asked_port, &be->source))
+		return fail(why, SWARM_ENOTRANSPORT, "port %u of RDMA device %s has no address", be->asked_port,
+			    name);
+	snprintf(be->name, sizeof(be->name), "%s:%u", name, be->asked_port);
+	return 0;
+}
+
 static int try_open(struct swi_be *be, const struct swi_be_open_args *args, struct reason *why)
 {
+	char named[64] = "";
+	const char *name = args->device ? named : NULL;
 	int err;
 
 	if (!any_device())
@@ -262,13 +271,17 @@ static int try_open(struct swi_be *be, const struct swi_be_open_args *args, stru
 	if (!be->ec)
 		return fail(why, SWARM_ENOTRANSPORT, "rdma_cm is not usable (module rdma_ucm?): %s",
 			    strerror(errno));
-	err = args->bind ? start_listening(be, args->bind, why) : 0;
+	if (name && swi_verbs_port_parse(args->device, named, sizeof(named), &be->asked_port))
+		return fail(why, -EINVAL, "not a device (NAME or NAME:PORT): %s", args->device);
+	err = be->asked_port ? take_port(be, name, why) : 0;
+	if (!err && args->bind)
+		err = start_listening(be, args->bind, why);
 	if (err)
 		return err;
-	if (be->dev && args->device && strcmp(args->device, dev_name(be->dev)) != 0)
+	if (be->dev && name && strcmp(name, dev_name(be->dev)) != 0)
 		return fail(why, SWARM_ENOTRANSPORT, "%s belongs to RDMA device %s, not to %s",
-			    args->bind, dev_name(be->dev), args->device);
-	err = be->dev ? 0 : find_device(be, args->device, why);
+			    args->bind, dev_name(be->dev), name);
+	err = be->dev ? 0 : find_device(be, name, why);
 	if (!err)
 		err = open_device(be, why);
 	if (!err && be->listen_id)
@@ -310,7 +323,7 @@ static const char *verbs_address(struct swi_be *be)
 
 static const char *verbs_device(struct swi_be *be)
 {
-	return dev_name(be->dev);
+	return be->name[0] ? be->name : dev_name(be->dev);
 }
 
 static uint64_t verbs_max_read(struct swi_be *be)
@@ -361,4 +374,5 @@ const struct swi_be_ops swi_verbs_ops = {
     .progress = swi_verbs_progress,
     .fd = swi_verbs_fd,
     .arm = swi_verbs_arm,
+    .ports = swi_verbs_ports,
 };

@@ -338,7 +338,7 @@ static void run(const char *name, void (*test)(void))
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
-		fprintf(stderr, "usage: %s verbs|ofi|shm|sim|fault [HOST:PORT [BYTES]]\n", argv[0]);
+		fprintf(stderr, "usage: %s verbs|ofi|shm|sim|fault|paths [HOST:PORT [BYTES]]\n", argv[0]);
 		return 2;
 	}
 	conf.backend = argv[1];

@@ -94,7 +94,7 @@ bool conf_raw_open(void)
 void raw_open(struct raw *r, bool listen)
 {
 	const struct swi_be_ops *const all[] = {swi_be_verbs, swi_be_ofi, swi_be_shm, swi_be_sim,
-						swi_be_fault};
+						swi_be_fault, swi_be_paths};
 	char why[256];
 
 	memset(r, 0, sizeof(*r));

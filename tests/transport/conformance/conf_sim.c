@@ -3,15 +3,34 @@
  * conf_sim.c - what differs between the backends: their parameter, and who moves the clock.
  * sim has an odd small card, so that regions come in chunks and READs in parts. fault decorates
  * libfabric and changes only what no caller may rely on: order and delay of completions, and a
- * backend that is full.
+ * backend that is full. paths is two of libfabric's, or of verbs' when the devices are in SWARM_DEVICES, a list.
  */
 #include "conf.h"
 #include "transport/fault/fault.h"
+#include "transport/paths/paths_plan.h"
 #include "transport/sim/sim_net.h"
 
 static struct swi_simnet *net;
 static struct swi_sim_env sim_env;
 static struct swi_fault_plan plan;
+static struct swi_paths_plan paths;
+
+static void setup_paths(void)
+{
+	static char devices[128];
+	char *next = devices;
+
+	paths = (struct swi_paths_plan){.inner = swi_be_ofi, .count = 2};
+	if (getenv("SWARM_DEVICES")) {
+		snprintf(devices, sizeof(devices), "%s", getenv("SWARM_DEVICES"));
+		paths.inner = swi_be_verbs;
+		paths.own_hosts = true;
+		for (uint32_t i = 0; i < paths.count; i++)
+			paths.at[i].device = strsep(&next, ",");
+		CHECK(paths.inner && paths.at[1].device);
+	}
+	conf.param = &paths;
+}
 
 void conf_setup(void)
 {
@@ -29,6 +48,8 @@ void conf_setup(void)
 		conf.env = &sim_env.env;
 		conf.param = net;
 	}
+	if (!strcmp(conf.backend, "paths"))
+		setup_paths();
 	if (!strcmp(conf.backend, "fault")) {
 		plan = (struct swi_fault_plan){
 		    .inner = swi_be_ofi,
