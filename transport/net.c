@@ -124,7 +124,8 @@ static int open_named(struct swi_tp *tp, const struct swi_tp_opts *opts, char *w
 	const int rc = open_one_or_more(net, ops, opts, why, why_len);
 
 	if (!rc)
-		swi_info(tp->log, "transport %s (%s), as asked", ops->name, ops->device(net->be));
+		swi_info(tp->log, "transport %s (%s), as asked", net->ops->name,
+			 net->ops->device(net->be));
 	return rc;
 }
 

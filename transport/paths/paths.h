@@ -40,7 +40,8 @@
 #define PATHS_TICK_NS	 (100 * NS_PER_MS)
 #define PATHS_PROBE_NS	 (200 * NS_PER_MS) /* quiet for so long with something under way */
 #define PATHS_IDLE_NS	 (1 * NS_PER_S)	   /* and without */
-#define PATHS_SILENT_NS	 (600 * NS_PER_MS) /* after the question, without any sign of life */
+/* After the question, without any sign of life: a card repeats a lost packet after 0.54 s, and twice is not dead. */
+#define PATHS_SILENT_NS	 (900 * NS_PER_MS)
 #define PATHS_TRY_NS	 (1 * NS_PER_S)	   /* for one address of several */
 #define PATHS_JOIN_NS	 (2 * NS_PER_S)
 #define PATHS_STRANGE_NS (5 * NS_PER_S)

@@ -258,10 +258,15 @@ static void try_join(struct swi_be_ep *ep, uint32_t path)
 
 		if (!ep->peer[remote][0] || remote_taken(ep, remote))
 			continue;
-		if (swi_paths_leg_connect(ep, &ep->be->paths[path], ep->peer[remote], &l))
+		const int rc = swi_paths_leg_connect(ep, &ep->be->paths[path], ep->peer[remote], &l);
+
+		if (rc) {
+			swi_debug(ep->be->args.log, "path %s: cannot connect to %s: %s",
+				  ep->be->paths[path].info.device, ep->peer[remote], swarm_errname(rc));
 			l = NULL;
-		else
+		} else {
 			l->remote = remote;
+		}
 		break;
 	}
 	if (l)

@@ -218,6 +218,9 @@ void swi_paths_leg_fail(struct leg *l, int status)
 		l->path->info.failures++;
 		swi_warn(ep->be->args.log, "path %s failed (%s): on over %s", l->path->info.device,
 			 swarm_errname(status), other->path->info.device);
+	} else {
+		swi_debug(ep->be->args.log, "path %s does not come up: %s", l->path->info.device,
+			  swarm_errname(status));
 	}
 	swi_paths_retry_later(ep, l->path->index);
 	swi_paths_busy(ep);
