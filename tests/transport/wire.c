@@ -91,8 +91,9 @@ static void hello__round_trip_and_truncation(void **state)
 	(void)state;
 	memset(m.nonce, 0x42, sizeof(m.nonce));
 	memset(m.id.address, 'a', sizeof(m.id.address) - 1);
+	m.paths = 2;
 	swi_wire_put_hello(&w, &m);
-	assert_int_equal(w.len, 32 + 4 + 8 + 4 + 63);
+	assert_int_equal(w.len, 32 + 4 + 8 + 4 + 63 + 1);
 	assert_int_equal(swi_wire_get_hello(buf, w.len, &got), 0);
 	assert_memory_equal(&got, &m, sizeof(m));
 	for (uint32_t n = 0; n < w.len; n++)
