@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "sched/proto.h"
+#include "transport/base/leak.h"
 
 #define WAIT_NS	    (1 * NS_PER_S)
 #define PATIENCE_NS (1 * NS_PER_MS)
@@ -326,5 +327,6 @@ int swi_worker_main(const char *dir, uint32_t number)
 		fprintf(stderr, "swarm-worker %u leaves: %s\n", number, swarm_strerror(rc));
 	/* The second thread and threads that tasks left behind still use all of this: the kernel cleans up. */
 	fflush(NULL);
+	swi_leak_check();
 	_exit(rc ? 1 : 0);
 }

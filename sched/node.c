@@ -29,6 +29,8 @@ static void client_up(void *ctx, struct swi_client *cl)
 
 	if (swi_client_role(cl) == SWI_ROLE_DRIVER)
 		n->drivers++;
+	if (swi_client_role(cl) == SWI_ROLE_WORKER)
+		swi_client_no_quota(cl); /* results are their submitter's: a task must not fail for what ran here before it */
 }
 
 static void client_gone(void *ctx, struct swi_client *cl)

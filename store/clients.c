@@ -93,6 +93,12 @@ int swi_client_attach(struct swi_snode *sn, struct swi_client_shm *shm, struct s
 	return 0;
 }
 
+void swi_client_no_quota(struct swi_client *cl)
+{
+	swi_account_close(cl->sn, cl->account);
+	cl->account = NULL;
+}
+
 void swi_client_condemn(struct swi_client *cl, const char *what)
 {
 	if (cl->condemned)

@@ -12,6 +12,7 @@
 #include "store/snode_internal.h"
 
 #define TROUBLE_SHOWN 64u /* so much of the end of a damaged file's path: an explanation is short */
+#define TELL_AGAIN_NS (100 * NS_PER_MS)
 
 /* ---- proxies: asking ---- */
 
@@ -276,11 +277,13 @@ static void copy_deleted(struct swi_snode *sn, struct swi_peer *p, const struct 
 	(void)swi_peer_send(sn, p, SWI_S_DROP, buf, w.len);
 }
 
-static void copy_row(struct swi_link *l, const struct swi_smsg_copy *row)
+/* False: whoever sent it thinks that we are the home, and we do not (yet). */
+static bool copy_row(struct swi_link *l, const struct swi_smsg_copy *row)
 {
 	const bool fresh = (row->flags & SWI_COPY_PRIMARY) && !(row->flags & SWI_COPY_AGAIN);
 	struct swi_snode *sn = l->sn;
 	struct swi_rec *rec;
+	int code;
 
 	if (row->flags & SWI_COPY_DEL) {
 		if (row->reason == SWARM_ECORRUPT)
@@ -288,16 +291,18 @@ static void copy_row(struct swi_link *l, const struct swi_smsg_copy *row)
 				 l->peer->node, row->node);
 		rec = swi_dir_find(sn, row->ref.id);
 		if (rec && rec->proxy)
-			return;
+			return true;
 		swi_dir_have_not(sn, row->ref, row->node, row->reason);
-		return;
+		return true;
 	}
 	if (row->node != l->peer->node)
-		return; /* nobody speaks for another */
+		return l->peer->node != 0; /* nobody speaks for another; but perhaps we do not know its number yet */
+	if (swi_dir_home(sn, row->ref, &code) != sn->node && code != SWARM_EHOMELOST)
+		return false;
 	if (swi_dir_is_deleted(sn, row->ref.id)) {
 		if (!fresh) {
 			copy_deleted(sn, l->peer, row);
-			return;
+			return true;
 		}
 		swi_deleted_clear(sn, row->ref.id);
 	}
@@ -310,11 +315,13 @@ static void copy_row(struct swi_link *l, const struct swi_smsg_copy *row)
 	if (rec->state == SWI_DIR_FAILED || rec->state == SWI_DIR_PENDING)
 		rec->state = SWI_DIR_UNKNOWN;
 	swi_rec_touch(sn, rec);
+	return true;
 }
 
 int swi_dir_on_copies(struct swi_link *l, struct swi_rd *body)
 {
 	struct swi_smsg_copy row;
+	bool ours = true;
 	uint32_t n;
 
 	if (swi_smsg_get_count(body, SWI_SMSG_COPY_BYTES, &n))
@@ -322,9 +329,34 @@ int swi_dir_on_copies(struct swi_link *l, struct swi_rd *body)
 	while (n--) {
 		if (swi_smsg_get_copy(body, &row))
 			return SWARM_EPROTO;
-		copy_row(l, &row);
+		ours = copy_row(l, &row) && ours;
 	}
+	if (!ours)
+		(void)swi_peer_send(l->sn, l->peer, SWI_S_NOT_HOME, NULL, 0);
 	return swi_rd_done(body) ? 0 : SWARM_EPROTO;
+}
+
+/*
+ * Who learns first of a change of membership tells its copies to homes that have not heard of it: they say so, and are told
+ * again. By then they know, or we learned that the home is another.
+ */
+int swi_dir_on_not_home(struct swi_link *l, struct swi_rd *body)
+{
+	struct swi_peer *p = l->peer;
+
+	if (!swi_rd_done(body))
+		return SWARM_EPROTO;
+	if (!p->tell.pos)
+		swi_timer_set(&l->sn->timers, &p->tell, l->sn->now_ns + TELL_AGAIN_NS);
+	return 0;
+}
+
+void swi_dir_tell_again(struct swi_timer *t)
+{
+	struct swi_peer *p = swi_container_of(t, struct swi_peer, tell);
+
+	if (p->node)
+		swi_announce_node(p->sn, p->node);
 }
 
 /* ---- deleting ---- */

@@ -218,6 +218,8 @@ int swi_snode_peer_msg(struct swi_snode *sn, struct swi_link *l, uint16_t type, 
 		return swi_dir_on_unwatch(l, body);
 	case SWI_S_COPIES:
 		return swi_dir_on_copies(l, body);
+	case SWI_S_NOT_HOME:
+		return swi_dir_on_not_home(l, body);
 	case SWI_S_LEASE:
 		return swi_serve_on_lease(l, body);
 	case SWI_S_RANGE:

@@ -255,6 +255,8 @@ struct swi_doorbell { /* how to wake a sleeping client; the simulator's does not
 /* @shm: SWI_CLIENT_BYTES, zeroed, made by the host; @role is the layer above's. The client is the node's until _gone. */
 int swi_client_attach(struct swi_snode *sn, struct swi_client_shm *shm, struct swi_doorbell *db,
 		      uint32_t pid, uint32_t role, struct swi_client **out);
+/* What it makes is the cluster's (a worker): no quota counts it. From hooks.client_up alone. */
+void swi_client_no_quota(struct swi_client *cl);
 /* The process is dead or left: undo what it left half-done, drop its pins, holds and grants. Frees @cl. */
 void swi_client_gone(struct swi_snode *sn, struct swi_client *cl);
 /* Asks the host to cut the client off (nonsense in its ring). The host calls swi_client_gone(). */

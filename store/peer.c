@@ -43,6 +43,7 @@ static struct swi_peer *peer_new(struct swi_snode *sn, uint32_t node, uint64_t e
 	swi_list_init(&p->reqs);
 	swi_list_init(&p->dirty);
 	p->retry.cb = peer_retry;
+	p->tell.cb = swi_dir_tell_again;
 	p->backoff_ns = BACKOFF_FIRST;
 	swi_list_push_back(&sn->peers.list, &p->link);
 	sn->peers.count++;
@@ -73,6 +74,7 @@ static void peer_free(struct swi_peer *p)
 		swi_list_push_back(&sn->peers.orphans, &l->link);
 	}
 	swi_timer_stop(&sn->timers, &p->retry);
+	swi_timer_stop(&sn->timers, &p->tell);
 	queue_drop(p);
 	swi_list_del(&p->dirty);
 	swi_list_del(&p->link);

@@ -49,6 +49,7 @@ struct swi_peer {
 	struct swi_list queue;	  /* to be sent when chosen */
 	uint64_t queue_bytes;
 	struct swi_timer retry;
+	struct swi_timer tell; /* it did not know yet that it is a home: its rows are told again then (dirmsg.c) */
 	uint64_t backoff_ns, lost_ns; /* since when it cannot be reached, 0 = can */
 	bool was_up, removed;
 	struct swi_list dials; /* struct swi_dial */

@@ -32,6 +32,7 @@ enum swi_smsg {
 	SWI_S_RANGE = 0x111, /* to a holder: keep this part of it until I have READ it -> LEASED */
 	SWI_S_PARENT = 0x112, /* instead of LEASED: take it from that node, which is getting it (cast.h) */
 	SWI_S_MORE = 0x113,   /* after a LEASED of a part: so much is there now */
+	SWI_S_NOT_HOME = 0x114, /* some COPIES of yours were for a home that I am not, as far as I know: tell again */
 };
 
 #define SWI_SMSG_TEXT	  256u /* longest explanation that travels, NUL included */

@@ -37,6 +37,9 @@ int swi_cq_poll(struct swarm_cq *cq, struct swarm_completion *out, uint32_t max)
 int swi_cq_wait(struct swarm_cq *cq, uint64_t timeout_ns, struct swarm_completion *out, uint32_t max);
 int swi_cq_fd(struct swarm_cq *cq);
 void swi_cq_destroy(struct swarm_cq *cq);
+/* Asks and does not wait: the subscription stands when @call has ended with status 0. */
+int swi_sub_begin(struct swi_lc *lc, const struct swarm_sub_opts *opts, struct swi_call *call,
+		  struct swarm_sub **out);
 int swi_sub_create(struct swi_lc *lc, const struct swarm_sub_opts *opts, struct swarm_sub **out);
 int swi_sub_next(struct swarm_sub *sub, uint64_t timeout_ns, struct swarm_event *out, uint32_t max);
 int swi_sub_fd(struct swarm_sub *sub);

@@ -58,12 +58,12 @@ void swi_sub_note(struct swi_lc *lc, struct swi_rd *body)
 
 /* ---- subscribing ---- */
 
-static int ask(struct swarm_sub *sub, const struct swarm_sub_opts *o)
+static int ask(struct swarm_sub *sub, const struct swarm_sub_opts *o, struct swi_call *call)
 {
 	const uint32_t cap = 64 + o->ref_count * 20;
 	uint8_t *body = malloc(cap);
 	struct swi_wr w = swi_wr_init(body, cap);
-	int rc, status = 0;
+	int rc;
 
 	if (!body)
 		return -ENOMEM;
@@ -76,9 +76,9 @@ static int ask(struct swarm_sub *sub, const struct swarm_sub_opts *o)
 	swi_wr_u32(&w, o->ref_count);
 	for (uint32_t i = 0; i < o->ref_count; i++)
 		swi_wr_ref(&w, o->refs[i]);
-	rc = swi_lc_call(sub->lc, SWI_L_SUBSCRIBE, body, w.len, ANSWER_NS, NULL, NULL, &status);
+	rc = swi_lc_post(sub->lc, SWI_L_SUBSCRIBE, body, w.len, call);
 	free(body);
-	return rc ? rc : status;
+	return rc;
 }
 
 static bool opts_ok(const struct swarm_sub_opts *o)
@@ -91,7 +91,8 @@ static bool opts_ok(const struct swarm_sub_opts *o)
 	       (o->filter == SWARM_SUB_REFS || !o->ref_count);
 }
 
-int swi_sub_create(struct swi_lc *lc, const struct swarm_sub_opts *o, struct swarm_sub **out)
+int swi_sub_begin(struct swi_lc *lc, const struct swarm_sub_opts *o, struct swi_call *call,
+		  struct swarm_sub **out)
 {
 	struct swarm_sub *sub = opts_ok(o) ? calloc(1, sizeof(*sub)) : NULL;
 	int rc;
@@ -110,7 +111,25 @@ int swi_sub_create(struct swi_lc *lc, const struct swarm_sub_opts *o, struct swa
 	sub->number = ++lc->next_note;
 	swi_list_push_back(&lc->subs, &sub->link); /* rows may come before the answer is read */
 	pthread_mutex_unlock(&lc->note_lock);
-	rc = ask(sub, o);
+	rc = ask(sub, o, call);
+	if (rc) {
+		swi_sub_destroy(sub);
+		return rc;
+	}
+	*out = sub;
+	return 0;
+}
+
+int swi_sub_create(struct swi_lc *lc, const struct swarm_sub_opts *o, struct swarm_sub **out)
+{
+	struct swi_call call = {0};
+	struct swarm_sub *sub;
+	int rc = swi_sub_begin(lc, o, &call, &sub);
+
+	if (rc)
+		return rc;
+	rc = swi_lc_wait(lc, &call, ANSWER_NS + SWI_LC_GRACE_NS);
+	rc = rc ? rc : call.status;
 	if (rc) {
 		swi_sub_destroy(sub);
 		return rc;

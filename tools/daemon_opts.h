@@ -58,7 +58,7 @@ struct swt_daemon_opts {
 	{"hugetlb", 0, SWT_FLAG, SWT_OFF(T, m, hugetlb), NULL, "put the arena into huge pages that the host has reserved (vm.nr_hugepages)", NULL}, \
 	{"numa-node", 0, SWT_U32, SWT_OFF(T, m, numa_node), "N", "take the arena's memory from this NUMA node alone", NULL}, \
 	{"lock", 0, SWT_FLAG, SWT_OFF(T, m, lock), NULL, "lock the arena in memory (RLIMIT_MEMLOCK)", NULL}, \
-	{"client-quota", 0, SWT_SIZE, SWT_OFF(T, m, client_quota), "SIZE", "of the arena that one client process may fill (default: no quota)", NULL}, \
+	{"client-quota", 0, SWT_SIZE, SWT_OFF(T, m, client_quota), "SIZE", "of the arena that one client process may fill; workers may fill all (default: no quota)", NULL}, \
 	{"pin-max", 0, SWT_SIZE, SWT_OFF(T, m, pin_max), "SIZE", "of objects pinned hard at once (default: half of the arena)", NULL}, \
 	{"log-level", 0, SWT_CHOICE, SWT_OFF(T, m, log_level), "LEVEL", "debug, info, warn or error (default info)", "debug|info|warn|error"}, \
 	{"ready-fd", 0, SWT_U32, SWT_OFF(T, m, ready_fd), "FD", NULL, NULL},                       \

@@ -34,7 +34,7 @@ struct swarm_store_opts {
 	const char *key_file;	 /* cluster key (64 hex digits); needed with bind */
 	uint32_t node;		 /* node number among the peers; default: random */
 	uint32_t numa_node;	 /* with SWARM_STORE_NUMA: the node whose memory the arena takes */
-	uint64_t client_quota_bytes; /* of the arena that one client process may fill; 0 = no quota */
+	uint64_t client_quota_bytes; /* of the arena that one client process may fill (not a worker); 0 = no quota */
 	uint64_t pin_bytes_max;	 /* that may be pinned hard at once; default: half of the arena */
 	uint32_t spill_depth;	 /* transfers in flight to spill_dir, 1 to 4096; default 64 */
 	uint32_t reserved;	 /* 0 */

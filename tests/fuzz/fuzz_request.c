@@ -303,12 +303,45 @@ static void seed_attr(struct swi_wr *w)
 	end(w, at);
 }
 
+static void seed_more(struct swi_wr *w)
+{
+	uint32_t at;
+
+	begin(w, SWI_L_GET_RANGE, &at);
+	put_refs(w, 1);
+	swi_wr_u64(w, 8);
+	swi_wr_u64(w, 16);
+	swi_wr_u64(w, NS_PER_MS);
+	end(w, at);
+	begin(w, SWI_L_SYNC, &at);
+	swi_wr_u32(w, 1);
+	swi_wr_u64(w, NS_PER_MS);
+	put_refs(w, 1);
+	end(w, at);
+	begin(w, SWI_L_STATUS, &at);
+	swi_wr_str(w, "store");
+	swi_wr_u64(w, 0);
+	end(w, at);
+	begin(w, SWI_L_PEER, &at);
+	swi_wr_str(w, "10.0.0.1:6480");
+	swi_wr_u64(w, NS_PER_MS);
+	end(w, at);
+	begin(w, SWI_L_HELD_DONE, &at);
+	swi_wr_u64(w, 0);
+	end(w, at);
+	begin(w, SWI_L_CHUNK_DONE, &at);
+	swi_wr_u64(w, 0);
+	swi_wr_u64(w, 0);
+	end(w, at);
+}
+
 static void (*const seeds[])(struct swi_wr *w) = {
     seed_store,
     seed_many,
     seed_async,
     seed_notify,
     seed_attr,
+    seed_more,
 };
 
 size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)

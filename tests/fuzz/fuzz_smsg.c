@@ -32,6 +32,7 @@ TRY(move)
 TRY(done)
 TRY(parent)
 TRY(more)
+TRY(range)
 
 static void try_copies(struct swi_rd *r, struct swi_wr *w)
 {
@@ -60,12 +61,24 @@ static void try_records(struct swi_rd *r, struct swi_wr *w)
 	}
 }
 
+static void try_ref(struct swi_rd *r, struct swi_wr *w)
+{
+	struct swarm_ref m;
+	const uint32_t len = r->len;
+	const uint8_t *const in = r->buf;
+
+	if (swi_smsg_get_ref(r, &m))
+		return;
+	swi_wr_ref(w, m);
+	FUZZ_CHECK(w->len == len && !memcmp(w->buf, in, len));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const decoder[])(struct swi_rd *, struct swi_wr *) = {
 		try_locate, try_located, try_lease, try_leased,
 		try_move,   try_done,	 try_copies, try_records,
-		try_parent, try_more};
+		try_parent, try_more, try_range, try_ref};
 	static uint8_t again[AGAIN_MAX];
 	struct swi_wr w = swi_wr_init(again, sizeof(again));
 	struct swi_rd r;
@@ -108,6 +121,7 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 	const struct swi_smsg_leased leased = {.req = 1, .lease = 2, .offset = 4096, .gen = 3, .epoch = 4, .len = 5};
 	const struct swi_smsg_move move = {.req = 1, .ref = ref};
 	const struct swi_smsg_parent parent = {.req = 1, .node = 2, .epoch = 3};
+	const struct swi_smsg_range range = {.req = 1, .id = ref.id, .from = 100, .len = 50};
 	const struct swi_smsg_more more = {.req = 1, .have = 4096};
 	const struct swi_smsg_done done = {.req = 1, .status = SWARM_EFULL, .text = "no room"};
 	struct swi_wr w = swi_wr_init(buf + 1, (uint32_t)cap - 1);
@@ -143,6 +157,12 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 		break;
 	case 9:
 		swi_smsg_put_more(&w, &more);
+		break;
+	case 10:
+		swi_smsg_put_range(&w, &range);
+		break;
+	case 11:
+		swi_wr_ref(&w, ref);
 		break;
 	default:
 		return 0;

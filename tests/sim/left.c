@@ -38,7 +38,7 @@ static bool may_stay(const struct sim *s, struct swarm_oid id)
 {
 	const struct sim_load *d = &s->load;
 
-	if (same(id, d->module.id))
+	if (same(id, d->module.id) || sim_obj_may_stay(s, id))
 		return true;
 	for (uint32_t i = 0; i < d->tasks; i++) {
 		const struct swarm_oid child = swi_task_id(d->task[i].spec.task, 0);
@@ -111,6 +111,17 @@ static void clients(struct left *l, struct swi_snode *sn)
 		say(l, "a request for room");
 }
 
+/* What somebody filled of his quota is an object that stays. */
+static void charge(struct left *l, struct swi_snode *sn, const struct swi_charge *ch)
+{
+	const struct swi_object_head *h = swi_object_at(sn, ch->offset, NULL);
+
+	if (!h)
+		say(l, "a charge for what is no object");
+	else
+		object(l, (struct swarm_oid){{h->oid[0], h->oid[1]}}, "a charge for object");
+}
+
 static void store(struct left *l, struct swi_snode *sn)
 {
 	for (const struct swi_rec *r = sn->dir.recs; r; r = r->hh.next) {
@@ -134,6 +145,12 @@ static void store(struct left *l, struct swi_snode *sn)
 		say(l, "a write to disk");
 	if (!swi_list_empty(&sn->draining.taking))
 		say(l, "something taken over");
+	for (const struct swi_attr *at = sn->attrs.by_id; at; at = at->hh.next)
+		object(l, at->id, "a pin or an end in time");
+	if (!swi_list_empty(&sn->ranges.list))
+		say(l, "a part of an object");
+	for (const struct swi_charge *ch = sn->quotas.by_offset; ch; ch = ch->hh.next)
+		charge(l, sn, ch);
 	if (sn->timers.count > TIMERS_MAX || HASH_COUNT(sn->dir.deleted) > DELETED_MAX)
 		say(l, "%u timers, %u names of what was deleted", sn->timers.count,
 		    HASH_COUNT(sn->dir.deleted));

@@ -9,8 +9,10 @@
 
 #define INPUT_FROM(i) (UINT32_MAX - (i))
 #define ROUNDS	      3u
+#define WHOLE_NS      (100 * NS_PER_MS)
+#define SETTLE_NS     (3 * NS_PER_S)
 
-enum { PHASE_MODULE, PHASE_INPUTS, PHASE_SUBMIT, PHASE_GET, PHASE_DELETE, PHASE_DONE };
+enum { PHASE_MODULE, PHASE_INPUTS, PHASE_SUBMIT, PHASE_GET, PHASE_GUESTS, PHASE_DELETE, PHASE_SETTLE, PHASE_DELETE_OBJS, PHASE_DONE };
 
 static uint64_t input_digest(const struct sim_load *l, uint32_t i)
 {
@@ -197,6 +199,20 @@ static int get(struct sim *s)
 	return 1;
 }
 
+/* The guests have their time, too; then they let go of everything. */
+static int end_guests(struct sim *s)
+{
+	if (!s->o.remake && s->guest_ops < SIM_GUEST_OPS)
+		return 0;
+	s->guests_stop = true;
+	for (uint32_t i = 0; i < SIM_NODES; i++)
+		for (uint32_t k = 0; k < s->node[i].procs; k++)
+			if (s->node[i].proc[k]->kind == SIM_GUEST && !sim_guest_idle(s->node[i].proc[k]))
+				return 0;
+	next_phase(s);
+	return 1;
+}
+
 static void delete_ref(struct sim *s, struct swarm_ref ref)
 {
 	uint8_t buf[32];
@@ -219,9 +235,44 @@ static int delete_all(struct sim *s)
 		delete_ref(s, l->input[l->pos - l->tasks]);
 	} else {
 		next_phase(s);
-		l->done = true;
 	}
 	l->pos++;
+	return 1;
+}
+
+/*
+ * A delete of an object whose home dies in the same moment is lost with it (store.h says that it is asynchronous). So what
+ * the guests made is deleted when the members have been the same for a while.
+ */
+static int settle(struct sim *s)
+{
+	struct sim_load *l = &s->load;
+
+	s->faults_stop = true;
+	if (!sim_world_whole(s)) {
+		l->wait_ns = sim_now(s) + WHOLE_NS;
+		l->whole = false;
+		return 0;
+	}
+	if (!l->whole) {
+		l->whole = true;
+		l->wait_ns = sim_now(s) + SETTLE_NS;
+		return 0;
+	}
+	next_phase(s);
+	return 1;
+}
+
+static int delete_objs(struct sim *s)
+{
+	struct swarm_ref ref;
+
+	if (sim_obj_next_left(s, &s->load.obj_pos, &ref)) {
+		delete_ref(s, ref);
+		return 1;
+	}
+	next_phase(s);
+	s->load.done = true;
 	return 1;
 }
 
@@ -245,8 +296,14 @@ int sim_load_step(struct sim *s)
 		return submit(s);
 	case PHASE_GET:
 		return get(s);
+	case PHASE_GUESTS:
+		return end_guests(s);
 	case PHASE_DELETE:
 		return delete_all(s);
+	case PHASE_SETTLE:
+		return settle(s);
+	case PHASE_DELETE_OBJS:
+		return delete_objs(s);
 	default:
 		return 0;
 	}

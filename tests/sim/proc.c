@@ -85,7 +85,7 @@ struct sim_proc *sim_proc_new(struct sim_node *node, enum sim_kind_of_proc kind,
 	p->node = node;
 	p->kind = kind;
 	p->number = number;
-	p->born_ns = sim_now(node->s) + (kind == SIM_WORKER ? START_NS : 0);
+	p->born_ns = sim_now(node->s) + (kind == SIM_DRIVER ? 0 : START_NS);
 	return p;
 }
 
@@ -108,6 +108,7 @@ void sim_proc_free(struct sim_proc *p)
 		return;
 	exec_drop(p);
 	behind_drop(p);
+	sim_guest_free(p);
 	swi_lc_destroy(p->lc);
 	free(p->shm);
 	free(p);
@@ -217,14 +218,15 @@ static void upper(void *ctx, const struct swi_msg *msg)
 
 static void attach(struct sim_proc *p)
 {
+	static const uint32_t role[] = {
+	    [SIM_WORKER] = SWI_ROLE_WORKER, [SIM_DRIVER] = SWI_ROLE_DRIVER, [SIM_GUEST] = SWI_ROLE_STORE};
 	struct sim_node *n = p->node;
 	struct swi_lc_opts lo = {.arena = n->arena, .index = n->shm, .upper = upper, .upper_ctx = p};
 
 	p->shm = aligned_alloc(SWI_PAGE, SWI_CLIENT_BYTES);
 	SWI_BUG_ON(!p->shm);
 	memset(p->shm, 0, SWI_CLIENT_BYTES);
-	SWI_BUG_ON(swi_client_attach(n->sn, p->shm, NULL, 1000 + p->number,
-				     p->kind == SIM_WORKER ? SWI_ROLE_WORKER : SWI_ROLE_DRIVER, &p->cl));
+	SWI_BUG_ON(swi_client_attach(n->sn, p->shm, NULL, 1000 + p->number, role[p->kind], &p->cl));
 	lo.shm = p->shm;
 	SWI_BUG_ON(swi_lc_create(&lo, &p->lc));
 	if (p->kind == SIM_WORKER) {
@@ -307,8 +309,7 @@ static int ask_room(struct sim_proc *p, uint64_t len)
 	return -EAGAIN;
 }
 
-/* As create, write, seal. */
-static int make(struct sim_proc *p, struct swarm_ref ref, uint64_t len, struct swarm_buf *buf)
+int sim_proc_make(struct sim_proc *p, struct swarm_ref ref, uint64_t len, struct swarm_buf *buf)
 {
 	int rc;
 
@@ -326,7 +327,7 @@ static int make(struct sim_proc *p, struct swarm_ref ref, uint64_t len, struct s
 int sim_proc_put(struct sim_proc *p, struct swarm_ref ref, const void *data, uint64_t len)
 {
 	struct swarm_buf buf;
-	const int rc = make(p, ref, len, &buf);
+	const int rc = sim_proc_make(p, ref, len, &buf);
 
 	if (rc)
 		return rc;
@@ -471,7 +472,7 @@ static int step_results(struct sim_proc *p)
 		report(p, 0, "");
 		return 1;
 	}
-	rc = make(p, ref, len, &buf);
+	rc = sim_proc_make(p, ref, len, &buf);
 	if (rc == -EAGAIN)
 		return 0;
 	if (!rc) {
@@ -511,6 +512,8 @@ int sim_proc_step(struct sim_proc *p)
 		return 1;
 	}
 	n += swi_lc_pump(p->lc);
+	if (p->kind == SIM_GUEST && !p->killed)
+		return n + sim_guest_step(p);
 	if (p->behind_count && sim_now(p->node->s) >= p->exec.begun_ns + PATIENCE_NS)
 		n += give_back(p);
 	for (int i = 0; i < 64 && p->exec.active && !p->killed && exec_step(p); i++)
@@ -522,6 +525,8 @@ uint64_t sim_proc_next_ns(const struct sim_proc *p)
 {
 	if (!p->cl)
 		return p->born_ns;
+	if (p->kind == SIM_GUEST)
+		return sim_guest_next_ns(p);
 	if (!p->exec.active)
 		return UINT64_MAX;
 	return swi_min_u64(p->exec.step == STEP_THINK ? p->exec.until_ns : UINT64_MAX,

@@ -12,6 +12,8 @@
 #define ARENA_BYTES  MIB(8)
 #define REMAKE_ARENA MIB(4)
 #define REMAKE_DISK  4000000u /* bytes a second */
+#define QUOTA	     (MIB(2) + KIB(512))
+#define GUEST_NUMBER 5000u /* no worker's */
 #define OBJECTS_MAX  4096u
 #define DISK_BYTES   MIB(64)
 #define TIME_LIMIT   (300 * NS_PER_S)
@@ -155,6 +157,11 @@ static void disk_make(struct sim_node *n, uint64_t seed)
 		SWI_BUG_ON(swi_disk_sim_faults(n->disk, f, SWI_ARRAY_LEN(f)));
 }
 
+uint64_t sim_quota(const struct sim *s)
+{
+	return s->o.seed % 4 == 3 && !s->o.remake ? QUOTA : 0;
+}
+
 static int snode_make(struct sim_node *n, uint64_t epoch, char *why, size_t why_len)
 {
 	struct swi_snode_opts so = {
@@ -171,6 +178,7 @@ static int snode_make(struct sim_node *n, uint64_t epoch, char *why, size_t why_
 	    .segment_bytes = MIB(2),
 	    .piece_bytes = KIB(64), /* so that the larger ones here travel in pieces, and from reader to reader */
 	    .epoch = epoch,
+	    .client_quota = sim_quota(n->s),
 	};
 
 	memset(so.tp.key, 0x5a, sizeof(so.tp.key));
@@ -194,6 +202,8 @@ static void node_start(struct sim_node *n)
 
 	n->life++;
 	n->ended = false;
+	n->drained = false;
+	memset(n->pinned, 0, sizeof(n->pinned));
 	snprintf(n->addr, sizeof(n->addr), "n%u:%u", n->index, 1);
 	swi_sim_env_init(&n->env, s->net, sim_rand(s));
 	n->log = (struct swi_log){.level = s->o.verbose ? SWI_LOG_DEBUG : SWI_LOG_INFO,
@@ -211,6 +221,8 @@ static void node_start(struct sim_node *n)
 		return;
 	}
 	n->up = true;
+	if (!s->o.remake) /* there memory is the tasks' */
+		n->proc[n->procs++] = sim_proc_new(n, SIM_GUEST, GUEST_NUMBER);
 	sim_trace(s, "n%u starts, life %u", n->index, n->life);
 }
 
@@ -223,6 +235,8 @@ static void node_end(struct sim_node *n, bool crash)
 			swi_disk_sim_crash(n->disk);
 	}
 	n->up = false;
+	if ((crash || n->end_status) && n->node->number && n->s->lost_homes < SWI_ARRAY_LEN(n->s->lost_home))
+		n->s->lost_home[n->s->lost_homes++] = n->node->number;
 	swi_node_destroy(n->node);
 	n->node = NULL;
 	for (uint32_t i = 0; i < n->procs; i++) {
@@ -275,7 +289,7 @@ static void kill_one(struct sim *s)
 
 	if (!p || p->kind == SIM_DRIVER)
 		return;
-	sim_trace(s, "fault: a worker of n%u is killed", n->index);
+	sim_trace(s, "fault: a %s of n%u is killed", p->kind == SIM_WORKER ? "worker" : "guest", n->index);
 	p->killed = true;
 }
 
@@ -286,6 +300,7 @@ static void drain_one(struct sim *s)
 
 	if (!n->up || !n->node->number || swi_member_drain(s->node[0].node, n->node->number))
 		return;
+	n->drained = true;
 	sim_trace(s, "fault: n%u is drained", n->index);
 	s->drains++;
 }
@@ -295,7 +310,7 @@ static void faults(struct sim *s)
 	const uint64_t kind = sim_rand(s) % 11;
 
 	s->next_fault_ns = sim_now(s) + 5 * NS_PER_MS + sim_rand(s) % (250 * NS_PER_MS);
-	if (s->load.done)
+	if (s->faults_stop)
 		return;
 	if (kind < 3)
 		crash_one(s);
@@ -331,6 +346,8 @@ static void bury(struct sim_node *n)
 		n->s->worker_deaths += p->killed;
 		n->proc[i] = n->proc[--n->procs];
 		sim_proc_die(p, p->killed ? SIGKILL : 0);
+		if (p->kind == SIM_GUEST)
+			n->proc[n->procs++] = sim_proc_new(n, SIM_GUEST, GUEST_NUMBER);
 		sim_proc_free(p);
 	}
 }
@@ -424,6 +441,17 @@ static void instant(struct sim *s)
 
 /* ---- the end ---- */
 
+bool sim_world_whole(const struct sim *s)
+{
+	for (uint32_t i = 0; i < SIM_NODES; i++) {
+		const struct sim_node *n = &s->node[i];
+
+		if (!n->up || n->ended || n->heal_ns || !swi_node_joined(n->node) || n->node->member.leaving)
+			return false;
+	}
+	return true;
+}
+
 static bool quiet(struct sim *s, char *why, size_t why_len)
 {
 	for (uint32_t i = 0; i < SIM_NODES; i++) {
@@ -448,6 +476,14 @@ static bool quiet(struct sim *s, char *why, size_t why_len)
 			return false;
 	}
 	return true;
+}
+
+static void check_guests(struct sim *s)
+{
+	for (uint32_t i = 0; i < SIM_NODES; i++)
+		for (uint32_t k = 0; k < s->node[i].procs; k++)
+			if (s->node[i].proc[k]->kind == SIM_GUEST)
+				sim_guest_check(s->node[i].proc[k]);
 }
 
 static void setup(struct sim *s, const struct sim_opts *o)
@@ -475,6 +511,7 @@ static void setup(struct sim *s, const struct sim_opts *o)
 	s->driver = sim_proc_new(&s->node[0], SIM_DRIVER, 1);
 	s->node[0].proc[s->node[0].procs++] = s->driver;
 	sim_load_make(s);
+	sim_objs_make(s);
 }
 
 static void teardown(struct sim *s)
@@ -501,8 +538,10 @@ void sim_run(const struct sim_opts *o, struct sim_outcome *out)
 		if (s->load.done && !done_ns)
 			done_ns = sim_now(s);
 		if (done_ns && sim_now(s) >= look_ns) {
-			if (quiet(s, why, sizeof(why)))
+			if (quiet(s, why, sizeof(why))) {
+				check_guests(s);
 				break;
+			}
 			look_ns = sim_now(s) + LOOK_NS;
 		}
 		if (done_ns && sim_now(s) - done_ns > QUIET_LIMIT)
@@ -513,7 +552,7 @@ void sim_run(const struct sim_opts *o, struct sim_outcome *out)
 				 s->load.tasks);
 	}
 	*out = (struct sim_outcome){.ok = !s->failed, .digest = XXH3_64bits_digest(s->hash), .lines = s->lines,
-				    .virtual_ns = sim_now(s), .checked = s->load.checked, .crashes = s->crashes,
+				    .virtual_ns = sim_now(s), .checked = s->load.checked, .guest_ops = s->guest_ops, .guest_answers = s->guest_answers, .crashes = s->crashes,
 				    .restarts = s->restarts, .cuts = s->cuts, .drains = s->drains, .worker_deaths = s->worker_deaths};
 	snprintf(out->why, sizeof(out->why), "%s", s->why);
 	if (s->node[0].up) {

@@ -85,7 +85,8 @@ struct survivor {
 	struct swarm_store *st;
 	pthread_mutex_t lock; /* held during a round: whoever takes it has stopped the survivor */
 	_Atomic bool stop;
-	uint64_t *took_ns, rounds, max, bad;
+	_Atomic uint64_t bad; /* looked at after each death, without the lock */
+	uint64_t *took_ns, rounds, max;
 };
 
 static void survivor_round(struct survivor *s, struct swarm_ref ref)

@@ -38,9 +38,20 @@ static double cpu_s(int pid)
 	return (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
 }
 
+static struct test_cluster c;
+
+/* Also after a failure: no daemon outlives its test. */
+static int teardown(void **state)
+{
+	(void)state;
+	if (c.root[0])
+		cluster_fini(&c);
+	c.root[0] = '\0';
+	return 0;
+}
+
 static void idle(const char *transport)
 {
-	static struct test_cluster c;
 	char option[40];
 	double before[2];
 	const char *extra[] = {option, "--arena=16M", NULL};
@@ -61,7 +72,6 @@ static void idle(const char *transport)
 	}
 	cluster_stop(&c, 1);
 	cluster_stop(&c, 0);
-	cluster_fini(&c);
 }
 
 static void idle__over_libfabric__sleeps(void **state)
@@ -85,9 +95,9 @@ static void idle__as_chosen__sleeps(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(idle__over_libfabric__sleeps),
-	    cmocka_unit_test(idle__over_shared_memory__sleeps),
-	    cmocka_unit_test(idle__as_chosen__sleeps),
+	    cmocka_unit_test_teardown(idle__over_libfabric__sleeps, teardown),
+	    cmocka_unit_test_teardown(idle__over_shared_memory__sleeps, teardown),
+	    cmocka_unit_test_teardown(idle__as_chosen__sleeps, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
