@@ -125,8 +125,10 @@ static uint64_t leave(struct swi_snode *sn, const struct swi_local *victim, uint
 		bytes += v->bytes;
 		left(sn, v);
 	}
-	if (bytes)
-		sn->evict.stuck = false;
+	if (bytes) {
+		sn->evict.stuck = sn->evict.shy = false;
+		sn->evict.gone = true;
+	}
 	return bytes;
 }
 
@@ -320,7 +322,7 @@ static bool may_leave(struct swi_snode *sn, const struct swi_local *lo, enum swi
 		return false;
 	const uint8_t pin = swi_attr_pin(sn, lo->ref.id);
 
-	if (pin == SWARM_PIN_HARD)
+	if (pin == SWARM_PIN_HARD || (sn->evict.shy && swi_pinset_has(&sn->holds.pins, lo->offset)))
 		return false;
 	if (lo->flags & SWI_OBJ_F_SECONDARY) {
 		l.back = SWI_BACK_PEER;
@@ -355,6 +357,7 @@ static bool may_leave(struct swi_snode *sn, const struct swi_local *lo, enum swi
 static void pass_begin(struct swi_snode *sn, bool taking)
 {
 	sn->evict.taking = taking;
+	sn->evict.gone = false;
 	sn->evict.left = swi_index_slots(&sn->index);
 	if (taking)
 		return;
@@ -428,15 +431,19 @@ static void take(struct swi_snode *sn, uint64_t want)
 			break;
 		}
 		got += lo.bytes;
-		if (back == SWI_BACK_WRITE)
+		if (back == SWI_BACK_WRITE) {
 			spill_begin(sn, &lo);
-		else
+			e->gone = true;
+		} else {
 			victim[n++] = lo;
+		}
 	}
 	if (n)
 		leave(sn, victim, n);
-	if (!e->left)
-		pass_begin(sn, false);
+	if (e->left)
+		return;
+	e->shy = e->shy || !e->gone; /* or we would go round for as long as the readers read */
+	pass_begin(sn, false);
 }
 
 int swi_evict_step(struct swi_snode *sn)
@@ -456,6 +463,10 @@ int swi_evict_step(struct swi_snode *sn)
 	e->retry_ns = 0;
 	if (e->taking && sn->now_ns - e->survey_ns > SURVEY_NS)
 		pass_begin(sn, false);
+	if (e->shy && swi_pins_scan(sn)) {
+		e->retry_ns = sn->now_ns + RETRY_NS;
+		return 1;
+	}
 	if (!e->taking)
 		survey(sn, want);
 	if (e->taking)

@@ -39,6 +39,8 @@ struct swi_evict {
 	uint64_t slot;	     /* the hand */
 	uint64_t left;	     /* slots until this pass is over */
 	bool taking;	     /* else: surveying */
+	bool gone;	     /* something left, or began to, since this pass of taking began */
+	bool shy;	     /* such a pass found nothing but what readers have pinned: that does not count until something leaves */
 	bool running;	     /* between the marks, on the way down */
 	bool stuck;	     /* the last survey found nothing that may leave, and nothing is on its way */
 	bool going;	     /* the last survey passed over something that is probably deleted in a moment */

@@ -39,6 +39,7 @@ static int number_take(struct swi_clients *c, uint32_t *out)
 		c->grant_free = f;
 		c->grant_cap = cap;
 	}
+	c->grant[c->grant_count] = NULL; /* also when no room is found for it */
 	*out = c->grant_count++;
 	return 0;
 }

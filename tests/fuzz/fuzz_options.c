@@ -33,6 +33,14 @@ static int parse(int argc, char **argv, struct given *out)
 	return rc;
 }
 
+/* As completing them would. */
+static void complete(struct swt_daemon_opts *o)
+{
+	o->cpus = o->cpus == SWT_UNSET ? 0 : o->cpus;
+	o->gpus = o->gpus == SWT_UNSET ? 0 : o->gpus;
+	o->memory = o->memory == SWT_UNSET ? 0 : o->memory;
+}
+
 static void again(const struct given *g)
 {
 	struct swt_argv a = {.n = 0}, b = {.n = 0};
@@ -43,6 +51,7 @@ static void again(const struct given *g)
 	FUZZ_CHECK(a.n < SWI_ARRAY_LEN(a.v));
 	memcpy(argv + 1, a.v, a.n * sizeof(a.v[0]));
 	FUZZ_CHECK(!parse((int)a.n + 1, argv, &g2));
+	complete(&g2.o);
 	swt_daemon_to_argv(&g2.o, &b);
 	FUZZ_CHECK(a.n == b.n);
 	for (uint32_t i = 0; i < a.n; i++)
@@ -69,9 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			*p++ = '\0';
 	}
 	if (!parse(argc, argv, &g)) {
-		g.o.cpus = g.o.cpus == SWT_UNSET ? 0 : g.o.cpus; /* as completing them would */
-		g.o.gpus = g.o.gpus == SWT_UNSET ? 0 : g.o.gpus;
-		g.o.memory = g.o.memory == SWT_UNSET ? 0 : g.o.memory;
+		complete(&g.o);
 		again(&g);
 		if (!swt_daemon_resources(&g.o, &res, why, sizeof(why)))
 			FUZZ_CHECK(res.custom_count <= SWI_CUSTOM_MAX);

@@ -68,7 +68,6 @@ struct sim_guest {
 	struct swarm_buf buf; /* created and not yet sealed */
 	bool created, abort;
 	uint64_t seal_ns;
-	uint64_t made_bytes; /* in all, against the quota */
 
 	struct guest_view view[GUEST_VIEWS];
 	uint32_t views;

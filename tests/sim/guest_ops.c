@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* guest_ops.c - the requests of a guest, one at a time: put, get, range, many, wait, pin, expire, look (guest.h). */
+#include "store/snode_internal.h"
 #include "tests/sim/guest.h"
 
 #define SEAL_MAX (15 * NS_PER_MS) /* how long a buffer stays unsealed */
@@ -146,12 +147,13 @@ static void seal(struct sim_guest *g)
 		return;
 	}
 	sim_obj_fill(s, obj, g->buf.data);
-	g->made_bytes += swi_extent_bytes(g->buf.len);
 	rc = swi_lc_seal(g->p->lc, &g->buf);
 	if (rc && !(rc == -EEXIST && obj < SIM_NAMED))
 		sim_fail(s, "n%u guest: seal of object %u gives %s", g->p->node->index, obj, swarm_errname(rc));
 	if (rc)
 		return;
+	if (g->p->cl->account && g->p->cl->account->used > sim_quota(s))
+		sim_fail(s, "n%u guest: it fills more than its quota", g->p->node->index);
 	sim_obj_made(s, obj, g->p->node);
 	g->sealed[obj] += g->sub_ns != 0;
 }
@@ -159,11 +161,12 @@ static void seal(struct sim_guest *g)
 static void put_refused(struct sim_guest *g, int rc)
 {
 	struct sim *s = world(g);
-	const uint64_t need = swi_extent_bytes(sim_obj_len(s, g->obj[g->pos]));
+	const uint64_t need = swi_extent_bytes(sim_obj_len(s, g->obj[g->pos])) + SWI_LARGE_MIN;
+	const struct swi_account *ac = g->p->cl->account;
 
 	if (rc == -EEXIST && g->obj[g->pos] < SIM_NAMED)
 		return;
-	if (rc == SWARM_EQUOTA && sim_quota(s) && g->made_bytes + need + MIB(1) > sim_quota(s))
+	if (rc == SWARM_EQUOTA && ac && ac->used + need > sim_quota(s))
 		return;
 	sim_fail(s, "n%u guest: object %u cannot be made: %s", g->p->node->index, g->obj[g->pos], swarm_errname(rc));
 }

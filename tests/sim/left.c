@@ -50,10 +50,31 @@ static bool may_stay(const struct sim *s, struct swarm_oid id)
 	return false;
 }
 
+static const char *name_of(const struct sim *s, struct swarm_oid id, char *buf, size_t len)
+{
+	const struct sim_load *d = &s->load;
+
+	snprintf(buf, len, "not of the load");
+	for (uint32_t i = 0; i < SIM_OBJS; i++)
+		if (same(s->obj[i].ref.id, id))
+			snprintf(buf, len, "object %u of a guest, home %u", i, s->obj[i].ref.home);
+	for (uint32_t i = 0; i < SIM_INPUTS; i++)
+		if (same(d->input[i].id, id))
+			snprintf(buf, len, "input %u", i);
+	for (uint32_t i = 0; i < d->tasks; i++)
+		for (uint32_t k = 0; k < d->task[i].spec.return_count; k++)
+			if (same(swi_result_id(d->task[i].spec.task, k), id))
+				snprintf(buf, len, "result %u of task %u, %s", k, i, d->task[i].spec.function);
+	return buf;
+}
+
 static void object(struct left *l, struct swarm_oid id, const char *where)
 {
+	char what[64];
+
 	if (!may_stay(l->s, id))
-		say(l, "%s %016llx%016llx", where, (unsigned long long)id.w[0], (unsigned long long)id.w[1]);
+		say(l, "%s %016llx%016llx (%s)", where, (unsigned long long)id.w[0], (unsigned long long)id.w[1],
+		    name_of(l->s, id, what, sizeof(what)));
 }
 
 static void spilled(void *ctx, const struct swi_object_head *head)
