@@ -73,7 +73,7 @@ static void sign(struct image *im, const struct mark *m)
 		sign_record(im, m);
 	} else if (m->kind == K_TOMB) {
 		memcpy(&t, im->bytes + m->off, sizeof(t));
-		swi_seg_tomb_init(&t, im->key, t.oid, t.target, t.target_off, m->off);
+		swi_seg_tomb_init(&t, im->key, t.oid, (struct swi_seg_key){t.target, t.target_nonce}, t.target_off, m->off);
 		memcpy(im->bytes + m->off, &t, sizeof(t));
 	} else if (m->kind == K_FOOTER) {
 		footer = swi_seg_footer_bytes(m->arg[0]);
@@ -293,7 +293,7 @@ static void put_record(struct swi_wr *w, uint32_t granule, uint64_t id, uint64_t
 
 static void put_tomb(struct swi_wr *w, uint32_t granule, uint64_t target, uint64_t target_off)
 {
-	const struct swi_seg_tomb t = {.oid = {1, 1}, .target = target, .target_off = target_off};
+	const struct swi_seg_tomb t = {.oid = {1, 1}, .target = target, .target_nonce = 0x1234, .target_off = target_off};
 
 	begin(w, K_TOMB, granule, sizeof(t));
 	swi_wr_raw(w, &t, sizeof(t));
