@@ -12,7 +12,7 @@
 #include "store/spill/log_impl.h"
 
 #define GAP_MIN	       SWI_LARGE_MIN /* smaller holes cost the file system more than they give */
-#define PUNCHES_A_TURN 8u
+#define PUNCHES_A_TURN 1u /* a file system that discards blocks takes up to a second for one */
 #define MOVES_MAX      32u
 #define MOVE_BYTES_MAX MIB(8)
 
