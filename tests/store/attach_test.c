@@ -104,6 +104,7 @@ static void test_daemon_stopped(void **state SWI_UNUSED)
 	for (uint32_t i = 0; i < 40; i++) {
 		if (i == 10) {
 			kill(pid, SIGSTOP);
+			assert_int_equal(waitpid(pid, NULL, WUNTRACED), pid); /* it stands */
 			assert_int_equal(pthread_create(&t, NULL, go_on, &pid), 0);
 		}
 		assert_int_equal(swarm_store_create(st, numbered(i), KIB(64), TEST_LIMIT_NS, &b), 0);
