@@ -133,28 +133,44 @@ void spill_close(struct spill_bench *b)
 	if (b->disk)
 		b->disk->ops->destroy(b->disk);
 	swi_mem_fini(&b->mem);
+	free(b->order);
 	memset(b, 0, sizeof(*b));
 }
 
+void spill_shuffle(struct spill_bench *b)
+{
+	uint64_t seed = 1;
+
+	SWI_BUG_ON(b->count > UINT32_MAX);
+	b->order = calloc(b->count, sizeof(*b->order));
+	SWI_BUG_ON(!b->order);
+	for (uint64_t i = 0; i < b->count; i++) {
+		const uint64_t k = swi_splitmix64(&seed) % (i + 1);
+
+		b->order[i] = b->order[k];
+		b->order[k] = (uint32_t)i;
+	}
+}
+
 struct slot {
+	struct swi_list link; /* b->idle */
 	struct swi_spill_io io;
+	char *extent;
 	struct spill_bench *b;
 	uint64_t began_ns;
 };
 
-static bool slot_next(struct slot *s, char *extent)
+static void slot_next(struct slot *s)
 {
-	struct swi_object_head *h = (struct swi_object_head *)(void *)extent;
+	struct swi_object_head *h = (struct swi_object_head *)(void *)s->extent;
 	struct spill_bench *b = s->b;
 
-	if (b->next == b->count)
-		return false;
-	h->oid[0] = ++b->next;
+	h->oid[0] = 1 + (b->order ? b->order[b->next] : b->next);
+	b->next++;
 	s->io.id = (struct swarm_oid){{h->oid[0], 0}};
-	s->io.extent = extent;
+	s->io.extent = s->extent;
 	s->io.extent_bytes = b->size;
 	s->began_ns = b->hist ? perf_now() : 0;
-	return true;
 }
 
 /* A finished slot is only marked; the loop begins its next object, outside the callback. */
@@ -173,15 +189,18 @@ static void slot_over(struct swi_spill_io *io)
 	}
 	if (io->status && !b->error)
 		b->error = io->status;
-	io->extent = NULL;
+	swi_list_push_back(&b->idle, &s->link);
 }
 
-static void begin_more(struct spill_bench *b, struct slot *slots,
-		       void (*op)(struct swi_spill *sp, struct swi_spill_io *io))
+static void begin_more(struct spill_bench *b, void (*op)(struct swi_spill *sp, struct swi_spill_io *io))
 {
-	for (uint32_t i = 0; i < b->depth; i++)
-		if (!slots[i].io.extent && slot_next(&slots[i], b->arena + i * b->slot_bytes))
-			op(b->sp, &slots[i].io);
+	while (b->next < b->count && !swi_list_empty(&b->idle)) {
+		struct slot *s = swi_list_first(&b->idle, struct slot, link);
+
+		swi_list_del(&s->link);
+		slot_next(s);
+		op(b->sp, &s->io);
+	}
 }
 
 struct spill_run spill_all(struct spill_bench *b, void (*op)(struct swi_spill *sp, struct swi_spill_io *io))
@@ -191,8 +210,11 @@ struct spill_run spill_all(struct spill_bench *b, void (*op)(struct swi_spill *s
 	struct spill_run r = {.ops = b->count};
 
 	SWI_BUG_ON(!slots);
+	swi_list_init(&b->idle);
 	for (uint32_t i = 0; i < b->depth; i++) {
 		slots[i].b = b;
+		slots[i].extent = b->arena + i * b->slot_bytes;
+		swi_list_push_back(&b->idle, &slots[i].link);
 		slots[i].io.cb = slot_over;
 		slots[i].io.owner = &slots[i];
 	}
@@ -201,7 +223,7 @@ struct spill_run spill_all(struct spill_bench *b, void (*op)(struct swi_spill *s
 	const uint64_t begin = perf_now();
 
 	while (b->over < b->count && !b->error) {
-		begin_more(b, slots, op);
+		begin_more(b, op);
 		if (!swi_spill_progress(b->sp) && swi_spill_deadline_ns(b->sp))
 			(void)poll(&p, 1, 1000);
 	}

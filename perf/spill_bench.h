@@ -33,6 +33,8 @@ struct spill_bench {
 	uint64_t slot_bytes;
 	double open_seconds;  /* that the log took to open */
 	uint64_t next, over;  /* objects begun and finished */
+	uint32_t *order;      /* in which they are taken; NULL = as they were written */
+	struct swi_list idle; /* slots without an object */
 	int error;
 };
 
@@ -76,6 +78,8 @@ int spill_parse(const struct swt_command *cmd, int argc, char **argv, struct spi
 /* A log of objects of @size; @depth 0: what suits the size. What fails is said, and ends the program. */
 void spill_open(struct spill_bench *b, const struct spill_opts *o, uint64_t size, uint32_t depth);
 void spill_close(struct spill_bench *b);
+/* From now on the objects are taken in a random order, the same in every run of the program. */
+void spill_shuffle(struct spill_bench *b);
 /* Runs @op on every object, `depth` at a time. */
 struct spill_run spill_all(struct spill_bench *b, void (*op)(struct swi_spill *sp, struct swi_spill_io *io));
 /* The run as one of @arm's, and its CPU time. */

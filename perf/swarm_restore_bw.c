@@ -33,6 +33,8 @@ static void row_of(const struct spill_opts *o, uint64_t size, struct perf_report
 	fio = fio_arm(row, &b, rw);
 	(void)spill_all(&b, swi_spill_write);
 	fio_run(NULL, PERF_BW, &b, "write"); /* the file that it reads */
+	if (size < SWI_LARGE_MIN)
+		spill_shuffle(&b);
 	for (uint32_t i = 0; i < o->c.runs; i++) {
 		struct spill_run run;
 

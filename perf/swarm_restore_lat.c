@@ -35,6 +35,7 @@ static void row_of(const struct spill_opts *o, uint64_t size, struct perf_report
 	fio = fio_arm(row, &b, "randread");
 	(void)spill_all(&b, swi_spill_write);
 	fio_run(NULL, PERF_LAT, &b, "write"); /* the file that it reads */
+	spill_shuffle(&b);
 	b.hist = &h;
 	b.samples = arm;
 	for (uint32_t i = 0; i < o->c.runs; i++) {

@@ -175,6 +175,7 @@ struct swi_spill {
 	struct spill_disk *disks;
 	struct swi_list segs; /* every segment but the free ones, oldest first */
 	struct swi_log_index index;
+	uint64_t foot_bytes; /* of the last footer that was read */
 	uint64_t next_number, next_file, held_bytes;
 	uint32_t inflight; /* transfers, all disks */
 	bool dirty;	   /* something was submitted since the disks were last asked to progress */

@@ -14,6 +14,7 @@
 
 #define SCAN_WINDOW MIB(4)
 #define TAIL_READ   KIB(64)
+#define AHEAD	    16u
 
 struct file_list {
 	uint64_t *v;
@@ -196,7 +197,9 @@ static int take_table(struct swi_seg *seg, const struct swi_seg_trailer *t, cons
 static int by_footer(struct scan *sc)
 {
 	struct swi_disk *d = sc->sp->disks[sc->seg->disk].d;
-	const uint64_t tail = swi_min_u64(TAIL_READ, sc->end);
+	/* As much as the footer before it had: segments of one log resemble each other. */
+	const uint64_t tail = swi_min_u64(swi_max_u64(TAIL_READ, swi_min_u64(sc->sp->foot_bytes, SCAN_WINDOW)),
+					  sc->end);
 	struct swi_seg_trailer t;
 	uint64_t count, len;
 	void *table;
@@ -210,6 +213,7 @@ static int by_footer(struct scan *sc)
 	if (rc)
 		return rc;
 	len = swi_seg_footer_bytes(count);
+	sc->sp->foot_bytes = len;
 	if (len <= tail)
 		return take_table(sc->seg, &t, sc->buf + tail - len);
 	if (len > GIB(1))
@@ -468,6 +472,8 @@ static bool is_marked(const struct swi_spill_obj *o, struct mark *marks)
 	uint64_t key[3] = {o->seg->key.number, o->seg->key.nonce, o->off};
 	struct mark *m;
 
+	if (!marks)
+		return false;
 	HASH_FIND(hh, marks, key, sizeof(key), m);
 	if (m)
 		return true;
@@ -502,20 +508,35 @@ static int enter(struct swi_spill *sp, struct swi_spill_obj *o, struct mark *mar
 	return 0;
 }
 
+/* The looks into the index are begun some records before they are needed: each is a miss in the cache. */
+static void look_ahead(const struct swi_spill *sp, const struct swi_list *found, struct swi_list **at, uint32_t n)
+{
+	for (uint32_t i = 0; i < n && *at != found; i++, *at = (*at)->next)
+		swi_log_index_ahead(sp, swi_list_entry(*at, struct swi_spill_obj, seg_link));
+}
+
 static int enter_all(struct swi_spill *sp, struct mark *marks)
 {
-	struct swi_list found;
-	int rc = 0;
+	struct swi_list found, *ahead;
+	uint64_t count = 0;
+	int rc;
+
+	swi_list_for_each(it, &sp->segs)
+		count += swi_list_entry(it, struct swi_seg, link)->recs;
+	rc = swi_log_index_reserve(sp, count);
 
 	swi_list_for_each(it, &sp->segs) {
 		struct swi_seg *seg = swi_list_entry(it, struct swi_seg, link);
 
 		swi_list_init(&found);
 		swi_list_splice(&found, &seg->objs);
+		ahead = found.next;
+		look_ahead(sp, &found, &ahead, AHEAD);
 		while (!swi_list_empty(&found)) {
 			struct swi_spill_obj *o =
 				swi_list_first(&found, struct swi_spill_obj, seg_link);
 
+			look_ahead(sp, &found, &ahead, 1);
 			swi_list_del(&o->seg_link);
 			if (rc)
 				free(o);

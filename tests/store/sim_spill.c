@@ -183,6 +183,67 @@ static void test_before_anybody_waits(void **state)
 /* ---- what goes first ---- */
 
 /* Copies of a peer's objects, and what is on disk already, make room before anything is written. */
+static void consume(struct sim_node *n, uint64_t from, uint64_t to)
+{
+	for (uint64_t i = from; i <= to; i++) {
+		uint64_t offset;
+
+		if (swi_hold_find(n->sn, sim_ref(i, 1).id, &offset))
+			swi_hold_drop_used(n->sn, offset);
+	}
+}
+
+static uint64_t written(struct sim_node *n)
+{
+	struct swi_snode_stats st;
+
+	swi_snode_stats(n->sn, &st);
+	return st.spilled_objects;
+}
+
+/*
+ * What tasks have consumed is mostly deleted a moment later: until then nothing of it is written while nobody waits, and for
+ * who waits only when that moment is over. Where it turns out to stay it is written as everything else.
+ */
+static void test_consumed_is_not_written(void **state)
+{
+	struct sim *s = sim_new(18);
+	struct sim_node *n = sim_start(s, 1, MIB(16), true);
+	uint64_t at;
+
+	(void)state;
+	for (uint64_t i = 1; i <= 28; i++) { /* 13.7 of 16 MiB: past the mark */
+		assert_int_equal(sim_put(n, sim_ref(i, 1), OBJ), 0);
+		consume(n, i, i);
+	}
+	sim_run(s, NS_PER_S);
+	assert_int_equal(written(n), 0);
+	for (uint64_t i = 1; i <= 10; i++)
+		swi_delete(n->sn, sim_ref(i, 1));
+	sim_run(s, 10 * NS_PER_MS);
+	consume(n, 11, 28);
+	at = swi_simnet_now(s->net);
+	for (uint64_t i = 31; i <= 46; i++) { /* somebody has to wait */
+		assert_int_equal(sim_put(n, sim_ref(i, 1), OBJ), 0);
+		consume(n, i, i);
+	}
+	assert_true(written(n) > 0);
+	assert_true(swi_simnet_now(s->net) - at >= 100 * NS_PER_MS);
+	assert_true(swi_simnet_now(s->net) - at < NS_PER_S);
+	for (uint64_t i = 51; i <= 90; i++) { /* from here on nothing is deleted, and that is remembered */
+		assert_int_equal(sim_put(n, sim_ref(i, 1), OBJ), 0);
+		consume(n, i, i);
+		sim_run(s, 3 * NS_PER_S);
+	}
+	at = swi_simnet_now(s->net);
+	for (uint64_t i = 101; i <= 140; i++) {
+		assert_int_equal(sim_put(n, sim_ref(i, 1), OBJ), 0);
+		consume(n, i, i);
+	}
+	assert_true(swi_simnet_now(s->net) - at < 100 * NS_PER_MS); /* no waiting for deletes that do not come */
+	sim_free(s);
+}
+
 static void test_copies_go_first(void **state)
 {
 	struct sim *s = slow_disk(5, 0);
@@ -540,6 +601,7 @@ int main(void)
 	    cmocka_unit_test(test_no_room_in_time),
 	    cmocka_unit_test(test_restore_in_the_line),
 	    cmocka_unit_test(test_before_anybody_waits),
+	    cmocka_unit_test(test_consumed_is_not_written),
 	    cmocka_unit_test(test_copies_go_first),
 	    cmocka_unit_test(test_made_again_instead),
 	    cmocka_unit_test(test_one_disk_read_for_all),
