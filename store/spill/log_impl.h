@@ -191,7 +191,7 @@ struct swi_spill {
 	struct swi_list arrived; /* reads to be verified */
 	struct swi_list summing; /* large records that are being written, by seg_link */
 	uint64_t area_used[SPILL_PAGES_MAX / 64];
-	uint32_t area_hint;
+	uint32_t area_hint, area_taken; /* taken: pages */
 
 	struct swi_list groups; /* of marks; keep mode */
 	int mark_error;		/* of marks that no barrier has heard of yet */

@@ -22,6 +22,7 @@ static void pages_mark(struct swi_spill *sp, uint32_t first, uint32_t count, boo
 		else
 			sp->area_used[i / 64] &= ~(1ull << (i % 64));
 	}
+	sp->area_taken += used ? count : 0u - count;
 }
 
 /* First fit behind the last one given. NULL: none now. */
@@ -29,11 +30,18 @@ static char *pages_take(struct swi_spill *sp, uint32_t count)
 {
 	uint32_t run = 0;
 
+	if (sp->area_taken + count > sp->area_pages)
+		return NULL; /* asked for at every turn while many wait */
 	for (uint32_t step = 0; step < sp->area_pages + count; step++) {
 		const uint32_t i = (sp->area_hint + step) % sp->area_pages;
 
 		if (i == 0)
 			run = 0;
+		if (i % 64 == 0 && sp->area_used[i / 64] == UINT64_MAX && i + 64 <= sp->area_pages) {
+			run = 0;
+			step += 63;
+			continue;
+		}
 		run = page_used(sp, i) ? 0 : run + 1;
 		if (run < count)
 			continue;
