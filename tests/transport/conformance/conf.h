@@ -32,6 +32,7 @@ struct conf {
 	uint64_t big;        /* bytes of the largest READ */
 	void *param;         /* for the backend */
 	bool sim, two_processes;
+	bool cards;	     /* verbs is under it */
 	struct swi_env *env;
 	const char *test; /* that runs */
 };

@@ -25,6 +25,7 @@ static void setup_paths(void)
 		snprintf(devices, sizeof(devices), "%s", getenv("SWARM_DEVICES"));
 		paths.inner = swi_be_verbs;
 		paths.own_hosts = true;
+		conf.cards = true;
 		for (uint32_t i = 0; i < paths.count; i++)
 			paths.at[i].device = strsep(&next, ",");
 		CHECK(paths.inner && paths.at[1].device);
@@ -48,6 +49,7 @@ void conf_setup(void)
 		conf.env = &sim_env.env;
 		conf.param = net;
 	}
+	conf.cards = !strcmp(conf.backend, "verbs");
 	if (!strcmp(conf.backend, "paths"))
 		setup_paths();
 	if (!strcmp(conf.backend, "fault")) {
