@@ -146,7 +146,8 @@ static void end_all(struct swi_be *be)
 	for (size_t i = 0; i < 2; i++)
 		swi_list_for_each_safe (it, lists[i])
 			swi_ofi_ep_close(swi_list_entry(it, struct swi_be_ep, link));
-	for (int i = 0; i < 10000 && !swi_list_empty(&be->closing); i++) {
+	/* Once at least: who knocks is turned away, or the library never frees what it keeps of him. */
+	for (int i = 0; i < 10000 && (!i || !swi_list_empty(&be->closing)); i++) {
 		be->look_eq = true;
 		if (swi_ofi_progress(be, UINT32_MAX) < 0)
 			break;
