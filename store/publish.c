@@ -14,12 +14,27 @@
 
 #define CHECK_AT_ONCE KIB(64) /* longer payloads are digested in portions */
 
+/*
+ * Deleted while its bytes were on their way: a DROP finds what is in the index, and this is not yet. Where another node is the
+ * home, it answers the news of this copy with one more DROP; there is nobody who would tell the home itself.
+ */
+static bool deleted_meanwhile(struct swi_fetch *f)
+{
+	uint64_t len;
+	int code;
+
+	if (f->restoring)
+		return !swi_spilled_here(f->sn, f->id, &len);
+	return swi_dir_is_deleted(f->sn, f->id) && swi_dir_home(f->sn, f->ref, &code) == f->sn->node;
+}
+
 static void publish(struct swi_fetch *f)
 {
 	struct swi_snode *sn = f->sn;
 	struct swi_object_head *h = (void *)(sn->arena + f->offset);
-	const bool passing = f->room.reserved || (f->restoring && swi_fetch_for_peers_only(f) &&
-						  swi_evict_tight(sn) && !swi_list_empty(&f->wants));
+	const bool passing = f->room.reserved || deleted_meanwhile(f) ||
+			     (f->restoring && swi_fetch_for_peers_only(f) && swi_evict_tight(sn) &&
+			      !swi_list_empty(&f->wants));
 	struct swi_local there;
 	uint64_t offset = f->offset;
 	int rc = -EEXIST;
