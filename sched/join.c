@@ -118,10 +118,12 @@ static void drain_done(struct swi_drain *d, int status)
 	struct swi_node *n = d->owner;
 
 	n->member.drain_running = false;
-	n->member.drain_done = true;
 	n->member.check = true;
-	if (status >= 0)
+	if (status >= 0) {
+		n->member.drain_done = true;
 		return;
+	}
+	n->member.drain.owner = NULL; /* asked once more, it tries once more: it must not say that it has drained */
 	swi_warn(n->log, "cannot be drained, stays: %s", swarm_strerror(status));
 	swi_event(n, "drain_failed", json_pack("{s:s}", "why", swarm_strerror(status)));
 	n->member.leaving = false;

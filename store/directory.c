@@ -488,7 +488,12 @@ void swi_dir_expect(struct swi_snode *sn, struct swarm_oid id)
 void swi_dir_add_copy(struct swi_snode *sn, struct swarm_oid id, uint32_t node, uint64_t len,
 		      bool primary)
 {
-	struct swi_rec *rec = swi_rec_get(sn, (struct swarm_ref){.id = id, .home = sn->node});
+	swi_dir_copy_at(sn, (struct swarm_ref){.id = id, .home = sn->node}, node, len, primary);
+}
+
+void swi_dir_copy_at(struct swi_snode *sn, struct swarm_ref ref, uint32_t node, uint64_t len, bool primary)
+{
+	struct swi_rec *rec = swi_rec_get(sn, ref);
 
 	if (node != sn->node && !swi_peer_find(sn, node) && swi_peer_was_removed(sn, node)) {
 		swi_rec_touch(sn, rec);

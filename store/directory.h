@@ -74,6 +74,8 @@ int swi_dir_explain(struct swi_snode *sn, struct swarm_ref ref, char *text, size
 bool swi_dir_is_deleted(struct swi_snode *sn, struct swarm_oid id);
 /* A copy is here (memory or spill), or is here no more: tell the home, wake who waits. */
 void swi_dir_have(struct swi_snode *sn, struct swarm_ref ref, uint64_t len, uint8_t flags);
+/* As swi_dir_add_copy(), of an object that we answer for under whatever reference: a name, or one that we inherited. */
+void swi_dir_copy_at(struct swi_snode *sn, struct swarm_ref ref, uint32_t node, uint64_t len, bool primary);
 void swi_dir_have_not(struct swi_snode *sn, struct swarm_ref ref, uint32_t node, int reason);
 /* Removes the local copies of an object, in memory and on disk. */
 void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id);

@@ -378,6 +378,7 @@ void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
 
 void swi_dir_delete_here(struct swi_snode *sn, struct swarm_ref ref)
 {
+	struct swi_peer *heir;
 	struct swi_rec *rec;
 	uint8_t buf[32];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
@@ -399,6 +400,10 @@ void swi_dir_delete_here(struct swi_snode *sn, struct swarm_ref ref)
 	swi_dir_drop_local(sn, ref.id);
 	swi_deleted_add(sn, ref.id);
 	swi_rec_touch(sn, rec);
+	/* The heir may have the record already. A name has no heir: its next home is told of copies, of which there are none now. */
+	heir = ref.home ? swi_peer_find(sn, sn->draining.heir) : NULL;
+	if (heir)
+		(void)swi_peer_send(sn, heir, SWI_S_DELETE, buf, w.len);
 }
 
 void swi_delete(struct swi_snode *sn, struct swarm_ref ref)

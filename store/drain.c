@@ -48,7 +48,7 @@ static void taken(struct swi_want *w, int status, const char *text, uint64_t off
 		swi_local_set_flags(&lo, 0, SWI_OBJ_F_SECONDARY);
 		swi_dir_have(sn, w->ref, lo.len, SWI_COPY_PRIMARY | SWI_COPY_AGAIN);
 	} else if (!status) {
-		done.status = -EAGAIN; /* it passed through and did not stay */
+		done.status = swi_dir_is_deleted(sn, w->ref.id) ? SWARM_EDELETED : -EAGAIN; /* it did not stay */
 	}
 	if (!status)
 		swi_hold_drop(sn, offset);
@@ -91,6 +91,16 @@ static void move_free(struct swi_moving *m)
 
 static void move_send(struct swi_moving *m);
 
+static void give_up(struct swi_moving *m, int status)
+{
+	struct swi_draining *dr = &m->sn->draining;
+
+	m->given_up = true;
+	dr->in_flight--;
+	if (!dr->status)
+		dr->status = status;
+}
+
 static void moved(struct swi_moving *m)
 {
 	struct swi_snode *sn = m->sn;
@@ -99,7 +109,7 @@ static void moved(struct swi_moving *m)
 
 	/* Before its COPIES message: a record that is handed on now must name the new place. */
 	if (swi_dir_home(sn, m->ref, &code) == sn->node && swi_peer_find(sn, m->target))
-		swi_dir_add_copy(sn, m->id, m->target, m->len, true);
+		swi_dir_copy_at(sn, m->ref, m->target, m->len, true);
 	if (swi_local_find(sn, m->id, &lo))
 		swi_local_set_flags(&lo, SWI_OBJ_F_SECONDARY, 0);
 	if (sn->spill)
@@ -119,6 +129,8 @@ static int on_moved(struct swi_req *rq, int status, uint16_t type, struct swi_rd
 	swi_req_end(m->sn, rq);
 	if (!done.status && type)
 		moved(m);
+	else if (done.status == SWARM_EDELETED)
+		give_up(m, 0); /* the DROP is on its way, but the node need not wait for it */
 	else
 		move_send(m);
 	return 0;
@@ -155,8 +167,7 @@ static void move_send(struct swi_moving *m)
 		return;
 	}
 	if (home_is_lost(sn, m->ref)) {
-		m->given_up = true;
-		dr->in_flight--;
+		give_up(m, 0);
 		return;
 	}
 	while (m->tries++ < 3 * dr->target_count) {
@@ -173,10 +184,7 @@ static void move_send(struct swi_moving *m)
 		(void)swi_peer_send(sn, p, SWI_S_MOVE, buf, w.len);
 		return;
 	}
-	m->given_up = true;
-	dr->in_flight--;
-	if (!dr->status)
-		dr->status = SWARM_ENOROOM;
+	give_up(m, SWARM_ENOROOM);
 }
 
 static void move_begin(struct swi_snode *sn, struct swarm_ref ref, uint64_t len)
@@ -299,14 +307,30 @@ void swi_drain_start(struct swi_snode *sn, struct swi_drain *d, const uint32_t *
 	struct swi_draining *dr = &sn->draining;
 
 	if (dr->d)
-		return; /* one for the node's life */
+		return; /* one at a time, and none after one that went well */
 	dr->target = calloc(target_count + 1, sizeof(*targets));
 	SWI_BUG_ON(!dr->target);
 	if (target_count)
 		memcpy(dr->target, targets, target_count * sizeof(*targets));
 	dr->target_count = target_count;
 	dr->d = d;
+	dr->heir = d->heir;
 	dr->left = swi_index_slots(&sn->index);
+}
+
+/* The node stays, and may be asked to leave again: from the beginning. Nothing is in flight. */
+static void drain_failed(struct swi_snode *sn)
+{
+	struct swi_draining *dr = &sn->draining;
+	struct swi_moving *m, *tmp;
+
+	HASH_ITER(hh, dr->moving, m, tmp)
+		move_free(m);
+	free(dr->target);
+	dr->target = NULL;
+	dr->d = NULL;
+	dr->status = 0;
+	dr->xfer_tries = 0;
 }
 
 static void walk_memory(struct swi_snode *sn)
@@ -326,8 +350,10 @@ static void walk_memory(struct swi_snode *sn)
 int swi_draining_step(struct swi_snode *sn)
 {
 	struct swi_draining *dr = &sn->draining;
+	struct swi_drain *d = dr->d;
+	int status;
 
-	if (!dr->d || sn->now_ns < dr->retry_ns)
+	if (!d || sn->now_ns < dr->retry_ns)
 		return 0;
 	if (dr->left) {
 		walk_memory(sn);
@@ -345,8 +371,12 @@ int swi_draining_step(struct swi_snode *sn)
 	dr->retry_ns = sn->now_ns + ROUND_NS;
 	if (xfer_batch(sn) || dr->told)
 		return 1;
-	dr->told = true;
-	dr->d->cb(dr->d, dr->status);
+	status = dr->status;
+	if (status < 0)
+		drain_failed(sn);
+	else
+		dr->told = true;
+	d->cb(d, status);
 	return 1;
 }
 

@@ -18,6 +18,7 @@ struct swi_taking;
 
 struct swi_draining {
 	struct swi_drain *d; /* NULL = not draining */
+	uint32_t heir;	     /* has records of ours, also when the node could not leave; 0 = nobody has */
 	bool told;
 	uint32_t *target;
 	uint32_t target_count, next_target;

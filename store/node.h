@@ -236,7 +236,7 @@ uint32_t swi_home_of(struct swi_snode *sn, struct swarm_ref ref);
 
 /* ---------------------------------------------------------------- draining */
 
-struct swi_drain { /* one for the node's life */
+struct swi_drain { /* one at a time; a second only after one that failed */
 	void (*cb)(struct swi_drain *d, int status); /* every primary copy has another home in memory or on disk elsewhere; records handed to @heir */
 	void *owner;
 	uint32_t heir;

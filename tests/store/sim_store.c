@@ -247,6 +247,109 @@ static void test_drain(void **state)
 	sim_free(s);
 }
 
+static int drain(struct sim *s, struct sim_node *n, const uint32_t *targets, uint32_t count)
+{
+	const uint64_t end = swi_simnet_now(s->net) + 60 * NS_PER_S;
+	static int status;
+	static struct swi_drain d;
+
+	status = 0;
+	d = (struct swi_drain){.cb = drained, .owner = &status, .heir = 3};
+	swi_drain_start(n->sn, &d, targets, count);
+	while (!status && swi_simnet_now(s->net) < end)
+		sim_run(s, 10 * NS_PER_MS);
+	return status - 1;
+}
+
+static void nothing_left(const struct sim_node *n)
+{
+	struct swi_snode_stats st;
+
+	swi_snode_stats(n->sn, &st);
+	assert_int_equal(st.objects, 0);
+	assert_int_equal(swi_dir_count(n->sn), 0);
+}
+
+/* It stays, and another drain is a whole one: it must not report what the first did not do. */
+static void test_drain_after_one_that_failed(void **state)
+{
+	struct sim *s = three(6, MIB(4), true);
+	struct sim_node *a = &s->node[1], *b = &s->node[2], *c = &s->node[3];
+	const uint32_t nobody[] = {9}, targets[] = {2, 3};
+
+	(void)state;
+	hang_in(b, NULL);
+	hang_in(c, NULL);
+	for (uint64_t i = 0; i < 20; i++)
+		assert_int_equal(sim_put(a, sim_ref(i, i % 2), 5000), 0);
+	assert_int_equal(drain(s, a, nobody, 1), SWARM_ENOROOM);
+	assert_int_equal(drain(s, a, targets, 2), 0);
+	sim_kill(a, SWI_SIM_KILL_RESET);
+	swi_peer_remove(b->sn, 1, false, 3);
+	swi_peer_remove(c->sn, 1, false, 3);
+	for (uint64_t i = 0; i < 20; i++)
+		assert_int_equal(sim_get(b, sim_ref(i, i % 2), 5000, 5 * NS_PER_S, NULL, 0), 0);
+	sim_free(s);
+}
+
+/* What is deleted while its home leaves, and after, leaves nothing with the heir. */
+static void test_delete_around_a_drain(void **state)
+{
+	struct sim *s = three(7, MIB(4), true);
+	struct sim_node *a = &s->node[1], *b = &s->node[2], *c = &s->node[3];
+	const uint32_t targets[] = {2, 3};
+
+	(void)state;
+	hang_in(b, NULL);
+	hang_in(c, NULL);
+	for (uint64_t i = 0; i < 20; i++)
+		assert_int_equal(sim_put(a, sim_ref(i, i % 2), 5000), 0);
+	assert_int_equal(drain(s, a, targets, 2), 0);
+	for (uint64_t i = 1; i < 20; i += 2)
+		swi_delete(a->sn, sim_ref(i, 1));
+	sim_run(s, 100 * NS_PER_MS);
+	sim_kill(a, SWI_SIM_KILL_RESET);
+	swi_peer_remove(b->sn, 1, false, 3);
+	swi_peer_remove(c->sn, 1, false, 3);
+	sim_run(s, 100 * NS_PER_MS);
+	for (uint64_t i = 0; i < 20; i += 2)
+		swi_delete(b->sn, sim_ref(i, 0));
+	sim_run(s, 100 * NS_PER_MS);
+	nothing_left(b);
+	nothing_left(c);
+	sim_free(s);
+}
+
+static void fetched(struct swi_want *w, int status, const char *text, uint64_t offset)
+{
+	(void)text;
+	if (!status)
+		swi_hold_drop(w->owner, offset);
+}
+
+/* The home deletes what it is just getting from its only holder: it must not have it in the end. */
+static void test_delete_under_a_fetch(void **state)
+{
+	const struct swarm_ref ref = sim_ref(1, 1);
+	struct sim *s = three(8, MIB(4), true);
+	struct sim_node *a = &s->node[1], *b = &s->node[2];
+	struct swi_want w = {.ref = ref, .deadline_ns = UINT64_MAX, .cb = fetched, .owner = a->sn};
+
+	(void)state;
+	assert_int_equal(sim_put(b, ref, KIB(900)), 0);
+	swi_dir_add_copy(a->sn, ref.id, 2, KIB(900), true);
+	swi_want(a->sn, &w);
+	for (int i = 0; i < 1000 && !a->sn->fetches.in_flight; i++)
+		sim_run(s, 10 * NS_PER_US);
+	assert_true(a->sn->fetches.in_flight);
+	swi_delete(a->sn, ref);
+	assert_true(a->sn->fetches.in_flight);
+	sim_run(s, NS_PER_S);
+	nothing_left(a);
+	nothing_left(b);
+	sim_free(s);
+}
+
 /* ---- soak: everything at once, twice with one seed ---- */
 
 static uint64_t soak(uint64_t seed)
@@ -317,6 +420,9 @@ int main(void)
 	    cmocka_unit_test(test_killed_under_a_read),
 	    cmocka_unit_test(test_full_says_why),
 	    cmocka_unit_test(test_drain),
+	    cmocka_unit_test(test_drain_after_one_that_failed),
+	    cmocka_unit_test(test_delete_around_a_drain),
+	    cmocka_unit_test(test_delete_under_a_fetch),
 	    cmocka_unit_test(test_soak_repeats),
 	};
 
