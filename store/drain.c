@@ -15,7 +15,7 @@ struct swi_moving {
 	struct swi_snode *sn;
 	struct swarm_ref ref;
 	uint64_t len;
-	uint32_t tries, target;
+	uint32_t tries, turn, target;
 	bool given_up;
 	struct swi_req rq;
 };
@@ -153,16 +153,30 @@ static bool home_is_lost(struct swi_snode *sn, struct swarm_ref ref)
 	return code == SWARM_EHOMELOST;
 }
 
+/* Each object goes round by itself, and who died takes no turn: it comes to every target that is left. */
+static struct swi_peer *next_target(struct swi_moving *m)
+{
+	const struct swi_draining *dr = &m->sn->draining;
+
+	for (uint32_t i = 0; i < dr->target_count; i++) {
+		struct swi_peer *p = swi_peer_find(m->sn, dr->target[m->turn++ % dr->target_count]);
+
+		if (p)
+			return p;
+	}
+	return NULL;
+}
+
 static void move_send(struct swi_moving *m)
 {
 	struct swi_snode *sn = m->sn;
-	struct swi_draining *dr = &sn->draining;
 	struct swi_smsg_move msg = {.ref = m->ref};
+	struct swi_peer *p;
 	uint8_t buf[64];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
 	if (!still_ours(sn, m->id)) { /* deleted meanwhile */
-		dr->in_flight--;
+		sn->draining.in_flight--;
 		move_free(m);
 		return;
 	}
@@ -170,21 +184,17 @@ static void move_send(struct swi_moving *m)
 		give_up(m, 0);
 		return;
 	}
-	while (m->tries++ < 3 * dr->target_count) {
-		struct swi_peer *p =
-		    swi_peer_find(sn, dr->target[dr->next_target++ % dr->target_count]);
-
-		if (!p)
-			continue;
-		m->target = p->node;
-		m->rq.cb = on_moved;
-		m->rq.owner = m;
-		msg.req = swi_req_begin(sn, &m->rq, p);
-		swi_smsg_put_move(&w, &msg);
-		(void)swi_peer_send(sn, p, SWI_S_MOVE, buf, w.len);
+	p = m->tries++ < 3 * sn->draining.target_count ? next_target(m) : NULL;
+	if (!p) {
+		give_up(m, SWARM_ENOROOM);
 		return;
 	}
-	give_up(m, SWARM_ENOROOM);
+	m->target = p->node;
+	m->rq.cb = on_moved;
+	m->rq.owner = m;
+	msg.req = swi_req_begin(sn, &m->rq, p);
+	swi_smsg_put_move(&w, &msg);
+	(void)swi_peer_send(sn, p, SWI_S_MOVE, buf, w.len);
 }
 
 static void move_begin(struct swi_snode *sn, struct swarm_ref ref, uint64_t len)
@@ -201,6 +211,7 @@ static void move_begin(struct swi_snode *sn, struct swarm_ref ref, uint64_t len)
 	m->id = ref.id;
 	m->ref = ref;
 	m->len = len;
+	m->turn = dr->next_target++;
 	HASH_ADD(hh, dr->moving, id, sizeof(m->id), m);
 	dr->in_flight++;
 	dr->found = true;
