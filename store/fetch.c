@@ -65,7 +65,7 @@ static void detach(struct swi_fetch *f, struct swi_list *wants)
 		((struct swi_wnode *)swi_list_entry(it, struct swi_want, link)->priv)->f = NULL;
 }
 
-static void fetch_fail(struct swi_fetch *f, int status, const char *text)
+void swi_fetch_fail(struct swi_fetch *f, int status, const char *text)
 {
 	struct swi_snode *sn = f->sn;
 	char copy[SWI_SMSG_TEXT];
@@ -118,7 +118,7 @@ void swi_fetch_again(struct swi_fetch *f)
 	f->root_epoch = 0;
 	f->restoring = false;
 	if (++f->attempts >= ATTEMPTS_MAX) {
-		fetch_fail(f, f->last_status ? f->last_status : SWARM_ELOST, f->last_text);
+		swi_fetch_fail(f, f->last_status ? f->last_status : SWARM_ELOST, f->last_text);
 		return;
 	}
 	f->phase = SWI_FETCH_PAUSE;
@@ -387,7 +387,7 @@ static void room_given(struct swi_room *r, int status)
 	if (status) {
 		snprintf(text, sizeof(text), "no memory for an object of %llu bytes: %s",
 			 (unsigned long long)f->len, swarm_strerror(status));
-		fetch_fail(f, status == -E2BIG ? SWARM_EFULL : status, text);
+		swi_fetch_fail(f, status == -E2BIG ? SWARM_EFULL : status, text);
 		return;
 	}
 	f->offset = r->offset;
@@ -416,7 +416,7 @@ void swi_fetch_room(struct swi_fetch *f)
 	f->room.recovery = swi_fetch_recovers(f);
 	f->room.reserve = f->restoring && swi_fetch_for_peers_only(f);
 	if (swi_fetch_hint_only(f) && !swi_evict_idle_room(f->sn, f->bytes)) {
-		fetch_fail(f, SWARM_EFULL, "no free memory for what is only a hint");
+		swi_fetch_fail(f, SWARM_EFULL, "no free memory for what is only a hint");
 		return;
 	}
 	rc = swi_room_ask(f->sn, &f->room);
@@ -457,7 +457,7 @@ static void located(struct swi_watch *w, int status, const char *text,
 	uint64_t offset;
 
 	if (status) {
-		fetch_fail(f, status, text);
+		swi_fetch_fail(f, status, text);
 		return;
 	}
 	if (swi_hold_find(sn, f->id, &offset)) {
@@ -511,7 +511,7 @@ static void fetch_start(struct swi_fetch *f)
 		swi_fetch_done(f, offset);
 		return;
 	}
-	if (!f->no_restore && swi_spilled_here(sn, f->id, &f->len)) {
+	if (swi_spilled_here(sn, f->id, &f->len)) {
 		f->restoring = true;
 		swi_fetch_room(f);
 		return;

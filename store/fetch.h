@@ -42,7 +42,7 @@ struct swi_fetch {
 	uint32_t attempts, holder; /* node number of who is asked or READ */
 	uint64_t holder_epoch;
 	struct swi_room room;
-	bool have_room, restoring, no_restore, leased;
+	bool have_room, restoring, leased;
 	bool checked; /* the payload matched its digest */
 	uint64_t len, bytes, offset;
 	/* pieces.c, cast.c */

@@ -18,6 +18,7 @@ void swi_fetch_unwanted(struct swi_fetch *f); /* a want left: perhaps it was the
 void swi_fetch_free(struct swi_fetch *f);
 /* ---- for publish.c ---- */
 void swi_fetch_done(struct swi_fetch *f, uint64_t offset); /* it lies at @offset, held once for the fetch */
+void swi_fetch_fail(struct swi_fetch *f, int status, const char *text); /* every want hears so */
 void swi_fetch_again(struct swi_fetch *f); /* nobody who has it could give it: who has it is looked up again, so many times */
 void swi_fetch_holder_failed(struct swi_fetch *f, int status, const char *why); /* on to the next */
 void swi_fetch_lease_back(struct swi_fetch *f);

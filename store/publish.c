@@ -164,6 +164,8 @@ void swi_fetch_restored(struct swi_spill_io *io)
 	struct swi_fetch *f = io->owner;
 	struct swi_snode *sn = f->sn;
 	char id[SWI_OID_TEXT];
+	struct swi_local lo;
+	uint64_t len;
 
 	sn->fetches.in_flight--;
 	swi_meter_end(sn, &sn->evict.read, io->status ? 0 : f->bytes);
@@ -180,9 +182,15 @@ void swi_fetch_restored(struct swi_spill_io *io)
 	if (io->status == SWARM_ECORRUPT) {
 		sn->stats.digest_errors++;
 		swi_error(sn->log, "%s", f->last_text);
-		swi_spill_forget(sn->spill, f->id);
-		swi_dir_have_not(sn, f->ref, sn->node, io->status);
 	}
-	f->no_restore = io->status != -ENOENT;
+	/* The log drops what it cannot read; what moved meanwhile it still has, and reads at its new place. */
+	if (!swi_local_find(sn, f->id, &lo) && !swi_spilled_here(sn, f->id, &len)) {
+		swi_attr_left(sn, f->id);
+		swi_dir_have_not(sn, f->ref, sn->node, io->status);
+		if (swi_fetch_for_peers_only(f)) { /* they look for another copy themselves */
+			swi_fetch_fail(f, io->status, f->last_text);
+			return;
+		}
+	}
 	swi_fetch_again(f);
 }

@@ -217,6 +217,8 @@ static void disk_done(struct swi_spill_io *io)
 	struct swi_range *r = io->owner;
 	struct swi_snode *sn = r->sn;
 	char id[SWI_OID_TEXT];
+	struct swi_local lo;
+	uint64_t len;
 
 	r->busy = false;
 	swi_meter_end(sn, &sn->evict.read, io->status ? 0 : io->extent_bytes);
@@ -228,13 +230,18 @@ static void disk_done(struct swi_spill_io *io)
 	snprintf(r->last_text, sizeof(r->last_text), "object %s on the disk of node %u (%.100s): %s; %s",
 		 swi_oid_text(r->ref.id, id), sn->node, swi_spill_trouble(sn->spill),
 		 swarm_strerror(io->status), swarm_strremedy(io->status));
-	if (io->status != SWARM_ECORRUPT) {
+	if (io->status == SWARM_ECORRUPT) {
+		sn->stats.digest_errors++;
+		swi_error(sn->log, "%s", r->last_text);
+	}
+	if (io->status == -EIO && r->attempts) /* once more, a moment later, and in vain: it is of no use here */
+		swi_spill_forget(sn->spill, r->ref.id);
+	if (swi_local_find(sn, r->ref.id, &lo) || swi_spilled_here(sn, r->ref.id, &len)) {
 		again(r);
 		return;
 	}
-	/* The log has dropped it: another copy, or its task. A peer that asked looks for these itself. */
-	sn->stats.digest_errors++;
-	swi_error(sn->log, "%s", r->last_text);
+	/* It is not here any more: another copy, or its task. A peer that asked looks for these itself. */
+	swi_attr_left(sn, r->ref.id);
 	swi_dir_have_not(sn, r->ref, sn->node, io->status);
 	if (r->here_only)
 		finish(r, io->status, r->last_text, 0, 0);

@@ -174,11 +174,25 @@ bool swi_serve_memory(struct swi_link *l, uint64_t req, struct swarm_oid id)
 	return true;
 }
 
+/* Its home is who hears of it when it cannot be read: the header knows, who asks names the id alone. */
+static struct swarm_ref ref_of(struct swi_snode *sn, struct swarm_oid id)
+{
+	struct swarm_ref ref = {.id = id, .home = sn->node};
+	struct swi_object_head head;
+	struct swi_local lo;
+
+	if (swi_local_find(sn, id, &lo))
+		ref.home = lo.ref.home;
+	else if (sn->spill && swi_spill_find(sn->spill, id, &head))
+		ref.home = head.home;
+	return ref;
+}
+
 static void serve_spilled(struct swi_link *l, const struct swi_smsg_lease *m)
 {
 	struct serve *s = serve_new(l, m->req, m->id);
 
-	s->want.ref = (struct swarm_ref){.id = m->id, .home = l->sn->node};
+	s->want.ref = ref_of(l->sn, m->id);
 	s->want.deadline_ns = l->sn->now_ns + RESTORE_NS;
 	s->want.cb = restored;
 	swi_want_for_peer(l->sn, &s->want);
@@ -247,7 +261,7 @@ int swi_serve_on_range(struct swi_link *l, struct swi_rd *body)
 	if (swi_smsg_get_range(body, &m))
 		return SWARM_EPROTO;
 	s = serve_new(l, m.req, m.id);
-	s->part = (struct swi_range_ask){.ref = {.id = m.id, .home = sn->node},
+	s->part = (struct swi_range_ask){.ref = ref_of(sn, m.id),
 					 .from = m.from,
 					 .len = m.len,
 					 .deadline_ns = sn->now_ns + RESTORE_NS,
