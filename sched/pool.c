@@ -200,6 +200,13 @@ static void how_it_died(const struct swi_worker *w, char *buf, size_t len)
 		snprintf(buf, len, "left with exit status %d", WEXITSTATUS(st));
 }
 
+/* Results are told by the report of a run that ends well. This one left some, perhaps: nobody would ever delete them. */
+static void tell_results(const struct swi_run *run)
+{
+	for (uint32_t i = 0; i < run->spec.return_count; i++)
+		swi_dir_found(run->r->o.sn, swi_result_id(run->spec.task, i));
+}
+
 static void end_run_of(struct swi_worker *w)
 {
 	struct swi_run *run = w->run;
@@ -208,6 +215,8 @@ static void end_run_of(struct swi_worker *w)
 
 	swi_run_name(run, name, sizeof(name));
 	how_it_died(w, how, sizeof(how));
+	if (w->end_status != SWARM_ECANCELED)
+		tell_results(run);
 	if (w->end_status == SWARM_ETASKTIME)
 		swi_run_end(run, SWARM_ETASKTIME,
 			    "%s ran longer than its limit of %.3f s on node %u; worker %u (pid %u) was killed",

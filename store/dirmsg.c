@@ -218,8 +218,12 @@ void swi_dir_have(struct swi_snode *sn, struct swarm_ref ref, uint64_t len, uint
 	const struct swi_smsg_copy row = {.ref = ref, .node = sn->node, .flags = flags, .len = len};
 	struct swi_rec *rec = swi_dir_find(sn, ref.id);
 
-	if (flags & SWI_COPY_PRIMARY)
+	if ((flags & SWI_COPY_PRIMARY) && !(flags & SWI_COPY_AGAIN)) {
 		swi_deleted_clear(sn, ref.id);
+	} else if (swi_dir_is_deleted(sn, ref.id)) { /* it was on its way here when it was deleted */
+		swi_dir_drop_local(sn, ref.id);
+		return;
+	}
 	if (rec) {
 		if (rec->state == SWI_DIR_FAILED || rec->state == SWI_DIR_PENDING)
 			rec->state = SWI_DIR_UNKNOWN;
@@ -241,6 +245,14 @@ void swi_dir_have_not(struct swi_snode *sn, struct swarm_ref ref, uint32_t node,
 
 	if (swi_dir_home(sn, ref, &code) != sn->node) {
 		row_to_home(sn, &row);
+		return;
+	}
+	if (swi_dir_is_deleted(sn, ref.id)) { /* whoever looked for it then learns no more than that: nothing is lost */
+		rec = swi_dir_find(sn, ref.id);
+		if (rec) {
+			swi_rec_del_copy(sn, rec, node);
+			swi_rec_touch(sn, rec);
+		}
 		return;
 	}
 	rec = swi_rec_get(sn, ref);
@@ -265,6 +277,14 @@ void swi_snode_sealed(struct swi_snode *sn, struct swarm_ref ref, uint64_t len)
 		swi_notify_sealed(sn, &lo);
 	}
 	(void)len; /* foreign; the header was checked instead */
+}
+
+void swi_dir_found(struct swi_snode *sn, struct swarm_oid id)
+{
+	struct swi_local lo;
+
+	if (swi_local_find(sn, id, &lo) && !(lo.flags & SWI_OBJ_F_SECONDARY))
+		swi_dir_have(sn, lo.ref, lo.len, SWI_COPY_PRIMARY | SWI_COPY_AGAIN);
 }
 
 static void copy_deleted(struct swi_snode *sn, struct swi_peer *p, const struct swi_smsg_copy *row)

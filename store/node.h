@@ -200,6 +200,8 @@ void swi_dir_add_copy(struct swi_snode *sn, struct swarm_oid id, uint32_t node, 
 		      bool primary);
 void swi_dir_del_copy(struct swi_snode *sn, struct swarm_oid id, uint32_t node);
 void swi_dir_fail(struct swi_snode *sn, struct swarm_oid id, int code, const char *text);
+/* If @id is in memory here, its home is told: whoever made it was to say so, and is gone. */
+void swi_dir_found(struct swi_snode *sn, struct swarm_oid id);
 enum swi_dir_state swi_dir_get(struct swi_snode *sn, struct swarm_oid id, struct swi_copies *out_copies);
 /* Forget the object everywhere: every copy, every spilled record. Watchers get SWARM_EDELETED. */
 void swi_delete(struct swi_snode *sn, struct swarm_ref ref);
