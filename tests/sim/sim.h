@@ -227,6 +227,7 @@ struct sim {
 	bool failed;
 	char why[512];
 	uint64_t crashes, restarts, cuts, drains, worker_deaths;
+	uint64_t bad_reads; /* objects that a disk could not give back */
 };
 
 struct sim_outcome {
@@ -234,6 +235,7 @@ struct sim_outcome {
 	char why[512];
 	uint64_t digest, lines, virtual_ns, checked, guest_ops, guest_answers;
 	uint64_t crashes, restarts, cuts, drains, worker_deaths;
+	uint64_t bad_reads;
 	uint64_t dropped, remade, spilled; /* on the head, the home of all results */
 };
 

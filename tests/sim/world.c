@@ -13,6 +13,7 @@
 #define REMAKE_ARENA MIB(4)
 #define REMAKE_DISK  4000000u /* bytes a second */
 #define QUOTA	     (MIB(2) + KIB(512))
+#define BAD_READS    4u /* of each kind, in the life of a disk */
 #define GUEST_NUMBER 5000u /* no worker's */
 #define OBJECTS_MAX  4096u
 #define DISK_BYTES   MIB(64)
@@ -139,22 +140,38 @@ static void memory_make(struct sim_node *n, uint64_t epoch)
 	swi_index_format(n->shm, arena, OBJECTS_MAX, epoch);
 }
 
+/*
+ * In every second world of little memory. What such disks take is made again, or is somewhere else too; on the head are the
+ * inputs, which nobody can make again.
+ */
+static bool bad_reads(const struct sim_node *n)
+{
+	return n->s->o.remake && n->s->o.seed % 2 && n->index;
+}
+
 static void disk_make(struct sim_node *n, uint64_t seed)
 {
 	const struct swi_disk_sim_opts o = {.seed = seed,
 					    .bytes_per_second = n->s->o.remake ? REMAKE_DISK : 0};
-	struct swi_sim_fault f[2] = {
+	struct swi_sim_fault f[2 + 2 * BAD_READS] = {
 	    {.kind = SWI_SIM_EIO, .op = SWI_DIO_WRITE, .after = 20 + sim_rand(n->s) % 50, .count = 1},
 	    {.kind = SWI_SIM_SHORT, .op = SWI_DIO_READ, .after = sim_rand(n->s) % 20, .count = 2},
 	};
+	size_t faults = 2;
 	char name[16];
 
+	if (bad_reads(n))
+		for (uint32_t i = 0; i < BAD_READS; i++) {
+			/* Twice: the log reads once more itself. */
+			f[faults++] = (struct swi_sim_fault){SWI_SIM_EIO, SWI_DIO_READ, sim_rand(n->s) % 20, 2, 0};
+			f[faults++] = (struct swi_sim_fault){SWI_SIM_FLIP, SWI_DIO_READ, sim_rand(n->s) % 20, 2, 0};
+		}
 	snprintf(name, sizeof(name), "disk%u", n->index);
 	if (!n->platter)
 		n->platter = swi_platter_create(DISK_BYTES, name);
 	SWI_BUG_ON(!n->platter || swi_disk_sim_create(&o, n->platter, &n->env.env, &n->disk));
 	if (n->s->o.faults)
-		SWI_BUG_ON(swi_disk_sim_faults(n->disk, f, SWI_ARRAY_LEN(f)));
+		SWI_BUG_ON(swi_disk_sim_faults(n->disk, f, faults));
 }
 
 uint64_t sim_quota(const struct sim *s)
@@ -226,6 +243,13 @@ static void node_start(struct sim_node *n)
 	sim_trace(s, "n%u starts, life %u", n->index, n->life);
 }
 
+static void count_bad_reads(struct sim_node *n)
+{
+	const struct swi_spill_stats *st = swi_spill_stats(swi_snode_spill(n->sn));
+
+	n->s->bad_reads += st->read_errors + st->corrupt_records;
+}
+
 static void node_end(struct sim_node *n, bool crash)
 {
 	if (crash) {
@@ -235,6 +259,7 @@ static void node_end(struct sim_node *n, bool crash)
 			swi_disk_sim_crash(n->disk);
 	}
 	n->up = false;
+	count_bad_reads(n);
 	if ((crash || n->end_status) && n->node->number && n->s->lost_homes < SWI_ARRAY_LEN(n->s->lost_home))
 		n->s->lost_home[n->s->lost_homes++] = n->node->number;
 	swi_node_destroy(n->node);
@@ -561,5 +586,6 @@ void sim_run(const struct sim_opts *o, struct sim_outcome *out)
 		out->spilled = swi_spill_stats(swi_snode_spill(s->node[0].sn))->written_objects;
 	}
 	teardown(s);
+	out->bad_reads = s->bad_reads;
 	free(s);
 }
