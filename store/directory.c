@@ -2,6 +2,7 @@
 /* directory.c - the records and who waits for them; see directory.h. Messages: dirmsg.c. */
 #include "store/directory.h"
 #include "store/announce.h"
+#include "store/census.h"
 #include "store/evict.h"
 #include "store/snode_internal.h"
 
@@ -143,6 +144,7 @@ void swi_rec_copies(struct swi_snode *sn, struct swi_rec *rec, struct swi_copies
 static void rec_free(struct swi_snode *sn, struct swi_rec *rec)
 {
 	swi_rec_unask(sn, rec);
+	swi_census_end(sn, rec);
 	if (rec->waiting)
 		atomic_fetch_sub_explicit(&sn->shm->waiters, 1, memory_order_relaxed);
 	HASH_DELETE(hh, sn->dir.recs, rec);
@@ -267,6 +269,7 @@ static void find_home_anew(struct swi_snode *sn, struct swi_rec *rec)
 		rec->proxy = false;
 		rec->state = SWI_DIR_UNKNOWN;
 	} else if (!rec->proxy && !rec->home && home != sn->node) {
+		swi_census_end(sn, rec);
 		rec->proxy = true; /* its copies are told to the new home by who has them */
 		rec->state = SWI_DIR_UNKNOWN;
 		rec->count = 0;
@@ -288,8 +291,25 @@ static void settle_available(struct swi_snode *sn, struct swi_rec *rec)
 	rec->state = SWI_DIR_AVAILABLE;
 	rec->made = true;
 	rec->lost = rec->asked = false;
+	swi_census_end(sn, rec);
 	swi_rec_copies(sn, rec, &copies);
 	swi_rec_fire(sn, rec, 0, "", &copies);
+}
+
+/* The loss of a name is told when no other node has it: anybody may have put it again. */
+static bool name_is_gone(struct swi_snode *sn, struct swi_rec *rec)
+{
+	return rec->home || !rec->lost || swi_census_over(sn, rec);
+}
+
+/* Who asks for a lost name the next time may be right: then everybody is asked once more. */
+static void doubt(struct swi_snode *sn, struct swi_rec *rec)
+{
+	if (rec->home || !rec->lost)
+		return;
+	swi_census_end(sn, rec);
+	rec->state = SWI_DIR_UNKNOWN;
+	rec->asked = false;
 }
 
 static void settle_absent(struct swi_snode *sn, struct swi_rec *rec)
@@ -309,10 +329,12 @@ static void settle_absent(struct swi_snode *sn, struct swi_rec *rec)
 		swi_rec_ask(sn, rec);
 	else if (swi_dir_is_deleted(sn, rec->id))
 		swi_rec_fire(sn, rec, SWARM_EDELETED, "the object was deleted", NULL);
-	else if (rec->state == SWI_DIR_UNKNOWN && !rec->asked)
+	else if (rec->state == SWI_DIR_UNKNOWN && !rec->asked && name_is_gone(sn, rec))
 		lost_hook(sn, rec);
-	if (rec->state == SWI_DIR_FAILED)
+	if (rec->state == SWI_DIR_FAILED) {
 		swi_rec_fire(sn, rec, rec->code, rec->text ? rec->text : "", NULL);
+		doubt(sn, rec);
+	}
 	swi_list_for_each(it, &rec->remotes) {
 		struct swi_remote *r = swi_list_entry(it, struct swi_remote, link);
 
@@ -593,7 +615,7 @@ int swi_dir_explain(struct swi_snode *sn, struct swarm_ref ref, char *text, size
 		snprintf(text, len, "object %s was deleted", id);
 		return SWARM_EDELETED;
 	}
-	if (rec && rec->state == SWI_DIR_FAILED) {
+	if (rec && (rec->state == SWI_DIR_FAILED || (rec->lost && rec->code))) {
 		snprintf(text, len, "%s", rec->text ? rec->text : swarm_strerror(rec->code));
 		return rec->code;
 	}

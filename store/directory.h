@@ -46,6 +46,7 @@ struct swi_rec {
 	struct swi_list link;	 /* dir.dirty */
 	struct swi_req rq;	 /* proxy: LOCATE */
 	uint32_t asked_node;	 /* proxy: whom */
+	struct swi_census *census; /* home of a lost name: NULL = nobody was asked (census.h) */
 };
 
 struct swi_deleted {

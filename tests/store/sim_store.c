@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sim_store.c - several node cores in virtual time: recovery, heirs, draining, tight memory, a seeded soak. */
+#include "store/announce.h"
 #include "tests/store/sim_rig.h"
 
 static struct sim *three(uint64_t seed, uint64_t arena, bool disk)
@@ -111,6 +112,50 @@ static void test_heir_answers(void **state)
 	assert_int_equal(sim_get(c, ref, 70000, NS_PER_S, NULL, 0), 0);
 	assert_int_equal(sim_get(b, other, 0, 100 * NS_PER_MS, text, sizeof(text)), -ENOENT);
 	assert_non_null(strstr(text, "node 3"));
+	sim_free(s);
+}
+
+static void answered(struct swi_want *w, int status, const char *text, uint64_t offset)
+{
+	(void)text;
+	(void)offset;
+	*(int *)w->owner = status;
+}
+
+/* A name was lost and put again; the news of that is held up on its way to the home, which must not say that it is lost. */
+static void test_lost_name_is_put_again(void **state)
+{
+	struct sim *s = three(9, MIB(4), false);
+	struct sim_node *a = &s->node[1], *b = &s->node[2], *c = &s->node[3];
+	struct maker m = {.answer = SWARM_ELOST};
+	struct swarm_ref ref = sim_ref(1, 0);
+	struct swi_want w = {.cb = answered};
+	int status = 1;
+
+	(void)state;
+	hang_in(a, NULL);
+	hang_in(c, &m);
+	for (uint64_t i = 2; swi_home_of(c->sn, ref) != 3 || swi_rendezvous(ref.id, 2) > swi_rendezvous(ref.id, 3); i++)
+		ref = sim_ref(i, 0);
+	assert_int_equal(sim_put(b, ref, 3000), 0);
+	sim_run(s, 10 * NS_PER_MS);
+	sim_kill(b, SWI_SIM_KILL_RESET);
+	sim_run(s, 10 * NS_PER_MS);
+	swi_peer_remove(a->sn, 2, true, 0);
+	swi_peer_remove(c->sn, 2, true, 0);
+	assert_int_equal(sim_get(a, ref, 0, 100 * NS_PER_MS, NULL, 0), SWARM_ELOST);
+	swi_simnet_cut(s->net, a->addr, c->addr);
+	assert_int_equal(sim_put(a, ref, 3000), 0);
+	w.ref = ref;
+	w.deadline_ns = UINT64_MAX;
+	w.owner = &status;
+	swi_want(c->sn, &w);
+	sim_run(s, 300 * NS_PER_MS);
+	assert_int_equal(status, 1);
+	swi_simnet_heal(s->net, a->addr, c->addr);
+	sim_run(s, 100 * NS_PER_MS);
+	assert_int_equal(status, 0);
+	assert_int_equal(sim_get(c, ref, 3000, NS_PER_S, NULL, 0), 0);
 	sim_free(s);
 }
 
@@ -417,6 +462,7 @@ int main(void)
 	    cmocka_unit_test(test_lost_is_rebuilt_on_demand),
 	    cmocka_unit_test(test_heir_answers),
 	    cmocka_unit_test(test_home_lost),
+	    cmocka_unit_test(test_lost_name_is_put_again),
 	    cmocka_unit_test(test_killed_under_a_read),
 	    cmocka_unit_test(test_full_says_why),
 	    cmocka_unit_test(test_drain),

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* census.c - see census.h. */
+#include "store/census.h"
+#include "store/snode_internal.h"
+
+struct question {
+	struct swi_census *c;
+	uint32_t node;
+	struct swi_req rq;
+};
+
+struct swi_census {
+	struct swi_snode *sn;
+	struct swi_rec *rec;
+	uint32_t count, open;
+	struct question q[];
+};
+
+static int on_answer(struct swi_req *rq, int status, uint16_t type, struct swi_rd *body);
+
+static bool ask(struct question *q)
+{
+	struct swi_snode *sn = q->c->sn;
+	struct swi_smsg_lease m = {.id = q->c->rec->id, .flags = SWI_LEASE_FROM_YOU};
+	struct swi_peer *p = swi_peer_find(sn, q->node);
+	uint8_t buf[64];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	if (!p)
+		return false;
+	q->rq.cb = on_answer;
+	q->rq.owner = q;
+	m.req = swi_req_begin(sn, &q->rq, p);
+	swi_smsg_put_lease(&w, &m);
+	(void)swi_peer_send(sn, p, SWI_S_LEASE, buf, w.len);
+	return true;
+}
+
+static int on_answer(struct swi_req *rq, int status, uint16_t type, struct swi_rd *body)
+{
+	struct question *q = rq->owner;
+	struct swi_census *c = q->c;
+	struct swi_peer *p = rq->peer;
+	struct swi_smsg_leased m;
+
+	(void)status;
+	if (type && (type != SWI_S_LEASED || swi_smsg_get_leased(body, &m)))
+		return SWARM_EPROTO;
+	swi_req_end(c->sn, rq);
+	if (type && !m.status)
+		swi_peer_say_end(c->sn, p, m.lease);
+	if (!type && ask(q))
+		return 0; /* the connection was lost, the node is not */
+	if (!--c->open)
+		swi_rec_touch(c->sn, c->rec);
+	return 0;
+}
+
+static void begin(struct swi_snode *sn, struct swi_rec *rec)
+{
+	struct swi_census *c = calloc(1, sizeof(*c) + sn->peers.count * sizeof(c->q[0]));
+
+	SWI_BUG_ON(!c);
+	c->sn = sn;
+	c->rec = rec;
+	rec->census = c;
+	swi_list_for_each(it, &sn->peers.list) {
+		const struct swi_peer *p = swi_list_entry(it, struct swi_peer, link);
+
+		if (p->node)
+			c->q[c->count++] = (struct question){.c = c, .node = p->node};
+	}
+	for (uint32_t i = 0; i < c->count; i++)
+		c->open += ask(&c->q[i]);
+}
+
+bool swi_census_over(struct swi_snode *sn, struct swi_rec *rec)
+{
+	if (!rec->census)
+		begin(sn, rec);
+	return !rec->census->open;
+}
+
+void swi_census_end(struct swi_snode *sn, struct swi_rec *rec)
+{
+	struct swi_census *c = rec->census;
+
+	for (uint32_t i = 0; c && i < c->count; i++)
+		swi_req_end(sn, &c->q[i].rq);
+	free(c);
+	rec->census = NULL;
+}
