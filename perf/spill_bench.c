@@ -248,3 +248,19 @@ void spill_count(const struct spill_bench *b, struct perf_arm *arm, enum perf_ki
 	perf_arm_run(arm, kind, b->hist && b->hist->count ? b->hist : NULL, r->ops, bytes, r->ns);
 	perf_arm_cpu(arm, r->cpu_s / ((double)bytes * 1e-9));
 }
+
+int spill_main(const struct swt_command *cmd, const char *title,
+	       void (*row_of)(const struct spill_opts *o, uint64_t size, struct perf_report *r), int argc, char **argv)
+{
+	struct spill_opts o = {0};
+	struct perf_report *r;
+	const int rc = spill_parse(cmd, argc, argv, &o);
+
+	if (rc)
+		return rc == SWT_HELP_GIVEN ? 0 : rc;
+	r = perf_report_new(&o.c, title);
+	spill_describe(r, &o);
+	for (uint32_t i = 0; i < o.c.size_count; i++)
+		row_of(&o, o.c.size[i], r);
+	return perf_report_end(r);
+}

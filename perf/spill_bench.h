@@ -85,6 +85,9 @@ struct spill_run spill_all(struct spill_bench *b, void (*op)(struct swi_spill *s
 /* The run as one of @arm's, and its CPU time. */
 void spill_count(const struct spill_bench *b, struct perf_arm *arm, enum perf_kind kind, const struct spill_run *r);
 void spill_describe(struct perf_report *r, const struct spill_opts *o);
+/* A whole program: options, @title, @row_of for each size, the report. Returns the exit status. */
+int spill_main(const struct swt_command *cmd, const char *title,
+	       void (*row_of)(const struct spill_opts *o, uint64_t size, struct perf_report *r), int argc, char **argv);
 
 /* ---- fio.c ---- */
 /* The arm of fio beside @row, named after how it is called. NULL with --no-baseline. */

@@ -53,15 +53,5 @@ static void row_of(const struct spill_opts *o, uint64_t size, struct perf_report
 
 int main(int argc, char **argv)
 {
-	struct spill_opts o = {0};
-	struct perf_report *r;
-	const int rc = spill_parse(&command, argc, argv, &o);
-
-	if (rc)
-		return rc == SWT_HELP_GIVEN ? 0 : rc;
-	r = perf_report_new(&o.c, "Swarm restore latency");
-	spill_describe(r, &o);
-	for (uint32_t i = 0; i < o.c.size_count; i++)
-		row_of(&o, o.c.size[i], r);
-	return perf_report_end(r);
+	return spill_main(&command, "Swarm restore latency", row_of, argc, argv);
 }

@@ -338,9 +338,5 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 	static void (*const seeds[])(struct swi_wr *) = {seed_scan, seed_footer, seed_two};
 	struct swi_wr w = swi_wr_init(buf, (uint32_t)cap);
 
-	if (i >= SWI_ARRAY_LEN(seeds))
-		return 0;
-	seeds[i](&w);
-	FUZZ_CHECK(swi_wr_ok(&w));
-	return w.len;
+	return fuzz_seed_of(seeds, SWI_ARRAY_LEN(seeds), i, &w);
 }

@@ -35,18 +35,6 @@ struct world {
 	bool ended;
 };
 
-static void *block[6]; /* kept from input to input */
-
-static void *zeroed(uint32_t i, uint64_t bytes)
-{
-	bytes = swi_align_up(bytes, SWI_PAGE);
-	if (!block[i])
-		block[i] = aligned_alloc(SWI_PAGE, bytes);
-	FUZZ_CHECK(block[i]);
-	memset(block[i], 0, bytes);
-	return block[i];
-}
-
 static int spawn(void *ctx SWI_UNUSED, uint32_t worker SWI_UNUSED)
 {
 	return 0;
@@ -101,8 +89,8 @@ static void open_evil(struct world *w, bool head)
 	memset(o.key, NODES_KEY, sizeof(o.key));
 	swi_sim_env_init(&w->evil_env, w->net, 11);
 	FUZZ_CHECK(!swi_tp_open(&o, &w->evil_env.env, &w->log, &h, &w->evil, why, sizeof(why)));
-	FUZZ_CHECK(!swi_tp_register(w->evil, SWI_REGION_ARENA, zeroed(0, EVIL_ARENA), EVIL_ARENA, -1));
-	FUZZ_CHECK(!swi_tp_register(w->evil, SWI_REGION_INDEX, zeroed(1, EVIL_INDEX), EVIL_INDEX, -1));
+	FUZZ_CHECK(!swi_tp_register(w->evil, SWI_REGION_ARENA, fuzz_zeroed(0, EVIL_ARENA), EVIL_ARENA, -1));
+	FUZZ_CHECK(!swi_tp_register(w->evil, SWI_REGION_INDEX, fuzz_zeroed(1, EVIL_INDEX), EVIL_INDEX, -1));
 }
 
 static void open_good(struct world *w, bool head)
@@ -121,14 +109,14 @@ static void open_good(struct world *w, bool head)
 	char why[256];
 
 	memset(so.tp.key, NODES_KEY, sizeof(so.tp.key));
-	so.arena = zeroed(2, ARENA);
-	so.shm = zeroed(3, swi_index_bytes(200));
+	so.arena = fuzz_zeroed(2, ARENA);
+	so.shm = fuzz_zeroed(3, swi_index_bytes(200));
 	swi_index_format(so.shm, ARENA, 200, so.epoch);
 	FUZZ_CHECK(!swi_snode_create(&so, &w->sn, why, sizeof(why)));
 	no.sn = w->sn;
 	FUZZ_CHECK(!swi_node_create(&no, &w->node, why, sizeof(why)));
-	FUZZ_CHECK(!swi_client_attach(w->sn, zeroed(4, SWI_CLIENT_BYTES), NULL, 1, SWI_ROLE_DRIVER, &w->driver));
-	FUZZ_CHECK(!swi_client_attach(w->sn, zeroed(5, SWI_CLIENT_BYTES), NULL, 2, SWI_ROLE_WORKER, &w->worker));
+	FUZZ_CHECK(!swi_client_attach(w->sn, fuzz_zeroed(4, SWI_CLIENT_BYTES), NULL, 1, SWI_ROLE_DRIVER, &w->driver));
+	FUZZ_CHECK(!swi_client_attach(w->sn, fuzz_zeroed(5, SWI_CLIENT_BYTES), NULL, 2, SWI_ROLE_WORKER, &w->worker));
 }
 
 static void world_open(struct world *w, bool head)
@@ -169,7 +157,7 @@ static void request(struct swi_client *cl, uint8_t type, uint64_t req, const uin
 static void memory(uint8_t at, const uint8_t *body, uint32_t len)
 {
 	const bool index = at & 0x80;
-	uint8_t *region = block[index];
+	uint8_t *region = fuzz_block[index];
 	const uint32_t off = (at & 0x7fu) * 64u;
 	const uint32_t cap = index ? EVIL_INDEX : EVIL_ARENA;
 
@@ -482,10 +470,6 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 	static void (*const seeds[])(struct swi_wr *) = {seed_head, seed_reads, seed_member};
 	struct swi_wr w = swi_wr_init(buf, (uint32_t)cap);
 
-	if (i >= SWI_ARRAY_LEN(seeds))
-		return 0;
 	swi_wr_u8(&w, i < 2); /* head */
-	seeds[i](&w);
-	FUZZ_CHECK(swi_wr_ok(&w));
-	return w.len;
+	return fuzz_seed_of(seeds, SWI_ARRAY_LEN(seeds), i, &w);
 }

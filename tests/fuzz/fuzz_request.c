@@ -28,19 +28,6 @@ struct world {
 
 static const struct swarm_oid kept = {{1, 1}};
 
-/* Block @i of memory that is kept from input to input: mapping it anew would cost more than the run. */
-static void *zeroed(uint32_t i, uint64_t bytes)
-{
-	static void *block[4];
-
-	bytes = swi_align_up(bytes, SWI_PAGE);
-	if (!block[i])
-		block[i] = aligned_alloc(SWI_PAGE, bytes);
-	FUZZ_CHECK(block[i]);
-	memset(block[i], 0, bytes);
-	return block[i];
-}
-
 static void step(struct world *w, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
@@ -76,16 +63,16 @@ static void world_open(struct world *w)
 	FUZZ_CHECK(!swi_simnet_create(&no, &w->net));
 	swi_sim_env_init(&w->env, w->net, 7);
 	w->log.level = SWI_LOG_NONE;
-	w->arena = zeroed(0, ARENA);
-	w->shm = zeroed(1, swi_index_bytes(200));
+	w->arena = fuzz_zeroed(0, ARENA);
+	w->shm = fuzz_zeroed(1, swi_index_bytes(200));
 	swi_index_format(w->shm, ARENA, 200, o.epoch);
 	o.env = &w->env.env;
 	o.log = &w->log;
 	o.arena = w->arena;
 	o.shm = w->shm;
 	FUZZ_CHECK(!swi_snode_create(&o, &w->sn, why, sizeof(why)));
-	w->good_shm = zeroed(2, SWI_CLIENT_BYTES);
-	w->evil_shm = zeroed(3, SWI_CLIENT_BYTES);
+	w->good_shm = fuzz_zeroed(2, SWI_CLIENT_BYTES);
+	w->evil_shm = fuzz_zeroed(3, SWI_CLIENT_BYTES);
 	FUZZ_CHECK(!swi_client_attach(w->sn, w->good_shm, NULL, 1, 0, &w->good));
 	FUZZ_CHECK(!swi_client_attach(w->sn, w->evil_shm, NULL, 2, 0, &w->evil));
 	make_kept(w);
@@ -348,9 +335,5 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 {
 	struct swi_wr w = swi_wr_init(buf, (uint32_t)cap);
 
-	if (i >= SWI_ARRAY_LEN(seeds))
-		return 0;
-	seeds[i](&w);
-	FUZZ_CHECK(swi_wr_ok(&w));
-	return w.len;
+	return fuzz_seed_of(seeds, SWI_ARRAY_LEN(seeds), i, &w);
 }

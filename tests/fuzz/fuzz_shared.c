@@ -36,18 +36,6 @@ struct world {
 	uint64_t chunk; /* offset of the client's grant */
 };
 
-static void *zeroed(uint32_t i, uint64_t bytes)
-{
-	static void *block[3];
-
-	bytes = swi_align_up(bytes, SWI_PAGE);
-	if (!block[i])
-		block[i] = aligned_alloc(SWI_PAGE, bytes);
-	FUZZ_CHECK(block[i]);
-	memset(block[i], 0, bytes);
-	return block[i];
-}
-
 static void step(struct world *w, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
@@ -87,9 +75,9 @@ static void world_open(struct world *w)
 	w->log.level = SWI_LOG_NONE;
 	w->platter = swi_platter_create(PLATTER, "disk");
 	FUZZ_CHECK(w->platter && !swi_disk_sim_create(&dopts, w->platter, &w->env.env, &w->disk));
-	w->arena = zeroed(0, ARENA);
-	w->index = zeroed(1, swi_index_bytes(OBJECTS));
-	w->shm = zeroed(2, SWI_CLIENT_BYTES);
+	w->arena = fuzz_zeroed(0, ARENA);
+	w->index = fuzz_zeroed(1, swi_index_bytes(OBJECTS));
+	w->shm = fuzz_zeroed(2, SWI_CLIENT_BYTES);
 	swi_index_format((void *)w->index, ARENA, OBJECTS, o.epoch);
 	o.env = &w->env.env;
 	o.log = &w->log;
@@ -278,9 +266,5 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 	static void (*const seeds[])(struct swi_wr *) = {seed_objects, seed_intents, seed_rest};
 	struct swi_wr w = swi_wr_init(buf, (uint32_t)cap);
 
-	if (i >= SWI_ARRAY_LEN(seeds))
-		return 0;
-	seeds[i](&w);
-	FUZZ_CHECK(swi_wr_ok(&w));
-	return w.len;
+	return fuzz_seed_of(seeds, SWI_ARRAY_LEN(seeds), i, &w);
 }

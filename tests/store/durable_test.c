@@ -224,29 +224,42 @@ static void durable__put_many__is_one_group(void **state SWI_UNUSED)
 	swarm_store_close(st);
 }
 
+/*
+ * Runs @work in a process of its own, which says a number after each round, and kills it behind at least @enough rounds,
+ * somewhere in the next. Returns how many it finished.
+ */
+static uint64_t killed_behind(void (*work)(int fd), uint64_t enough)
+{
+	uint64_t done = 0, n;
+	int fd[2], status;
+	pid_t pid;
+
+	assert_int_equal(pipe(fd), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid)
+		work(fd[1]);
+	close(fd[1]);
+	while (done < enough && read(fd[0], &n, sizeof(n)) == sizeof(n))
+		done = n + 1;
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	while (read(fd[0], &n, sizeof(n)) == sizeof(n))
+		done = n + 1;
+	close(fd[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	return done;
+}
+
 static void durable__killed_at_any_moment__keeps_what_returned(void **state SWI_UNUSED)
 {
 	for (uint64_t round = 0; round < 12; round++) {
-		uint64_t acked = 0, n;
-		struct swarm_store *st;
-		int fd[2], status;
-		pid_t pid;
-
-		assert_int_equal(pipe(fd), 0);
-		pid = fork();
-		assert_true(pid >= 0);
-		if (!pid)
-			put_for_ever(fd[1]);
-		close(fd[1]);
 		/* The kill comes right behind an answer, while the next put is somewhere on its way. */
-		while (acked < 3 + round * 9 && read(fd[0], &n, sizeof(n)) == sizeof(n))
-			acked = n + 1;
-		assert_int_equal(kill(pid, SIGKILL), 0);
-		while (read(fd[0], &n, sizeof(n)) == sizeof(n))
-			acked = n + 1;
-		close(fd[0]);
-		assert_int_equal(waitpid(pid, &status, 0), pid);
-		assert_true(WIFSIGNALED(status));
+		const uint64_t acked = killed_behind(put_for_ever, 3 + round * 9);
+		struct swarm_store *st;
+		uint64_t n;
+		int status;
+
 		st = open_with(SWARM_STORE_KEEP, MIB(32));
 		assert_non_null(st);
 		for (n = 0; n < acked; n++)
@@ -273,24 +286,10 @@ static void put_and_delete_for_ever(int fd)
 static void durable__killed_behind_a_delete__it_stays_deleted(void **state SWI_UNUSED)
 {
 	for (uint64_t round = 0; round < 6; round++) {
-		uint64_t done = 0, n;
+		const uint64_t done = killed_behind(put_and_delete_for_ever, 1 + round * 7);
 		struct swarm_store *st;
-		int fd[2], status;
-		pid_t pid;
+		uint64_t n;
 
-		assert_int_equal(pipe(fd), 0);
-		pid = fork();
-		assert_true(pid >= 0);
-		if (!pid)
-			put_and_delete_for_ever(fd[1]);
-		close(fd[1]);
-		while (done < 1 + round * 7 && read(fd[0], &n, sizeof(n)) == sizeof(n))
-			done = n + 1;
-		assert_int_equal(kill(pid, SIGKILL), 0);
-		while (read(fd[0], &n, sizeof(n)) == sizeof(n))
-			done = n + 1;
-		close(fd[0]);
-		assert_int_equal(waitpid(pid, &status, 0), pid);
 		st = open_with(SWARM_STORE_DURABLE, MIB(32));
 		assert_non_null(st);
 		for (n = 0; n < done; n++) {
