@@ -3,16 +3,16 @@
  * compact.c - getting back what dead records hold, without waiting for a whole segment to die.
  *
  * A closed segment of which half or less is alive becomes a victim. First its dead ranges are given
- * back to the file system by punching holes, one in every turn: a file system that discards
- * blocks takes up to a second for one. Where that is not supported, or
- * the dead records are too small for it, its live records are read, verified and appended anew, and
- * the file goes when the last has moved. Both are bounded in each turn, so that writes go on
- * beside. A copy replaces its original in the index only when it is written (keep mode: durable).
+ * back to the file system by punching holes, one in every turn, for a file system that discards
+ * blocks takes up to a second for one. Where that is not supported, or the dead records are too
+ * small for it, its live records are read, verified and appended anew, and
+ * the file goes when the last has moved. Both are bounded in each turn, so that writes go on beside.
+ * A copy replaces its original in the index only when it is written (keep mode: durable).
  * Owner thread only.
  */
 #include "store/spill/log_impl.h"
 
-#define GAP_MIN        SWI_LARGE_MIN /* smaller holes cost the file system more than they give */
+#define GAP_MIN	       SWI_LARGE_MIN /* smaller holes cost the file system more than they give */
 #define MOVES_MAX      32u
 #define MOVE_BYTES_MAX MIB(8)
 
@@ -26,9 +26,9 @@ struct swi_move {
 	struct swi_spill_io io; /* the read, then the write */
 	void *buf;
 	uint64_t bytes;
-	uint64_t src, src_off;       /* segment number and offset of the original */
+	uint64_t src, src_off; /* segment number and offset of the original */
 	struct swi_mark_group *doom; /* the original is forgotten: who waits for this copy's end */
-	int status;                  /* of this copy, if it may lie there unmarked */
+	int status;		     /* of this copy, if it may lie there unmarked */
 };
 
 static bool half_dead(const struct swi_seg *seg)
@@ -84,8 +84,7 @@ static void gap_add(struct swi_spill *sp, struct swi_gap *gaps, uint64_t from, u
 		gaps[sp->gap_count++] = (struct swi_gap){from, to - from};
 }
 
-/* Live records sorted by place, and between them the gaps; in place, as a gap ends behind its
- * record. */
+/* Live records sorted by place, and between them the gaps; in place, as a gap ends behind its record. */
 static bool find_gaps(struct swi_spill *sp, struct swi_seg *seg)
 {
 	const uint64_t end = seg->bytes - swi_min_u64(swi_seg_footer_bytes(seg->recs), seg->bytes);
@@ -93,7 +92,7 @@ static bool find_gaps(struct swi_spill *sp, struct swi_seg *seg)
 	struct swi_gap *live;
 	size_t n = 0;
 
-	swi_list_for_each (it, &seg->objs)
+	swi_list_for_each(it, &seg->objs)
 		n++;
 	live = calloc(n + 1, sizeof(*live));
 	if (!live)
@@ -104,7 +103,7 @@ static bool find_gaps(struct swi_spill *sp, struct swi_seg *seg)
 		return false;
 	}
 	n = 0;
-	swi_list_for_each (it, &seg->objs) {
+	swi_list_for_each(it, &seg->objs) {
 		const struct swi_spill_obj *o = swi_list_entry(it, struct swi_spill_obj, seg_link);
 
 		live[n++] = (struct swi_gap){o->off, obj_bytes(o)};
@@ -180,7 +179,7 @@ static struct swi_spill_obj *original(const struct swi_move *m)
 
 void swi_log_move_doom(struct swi_spill *sp, const struct swi_spill_obj *o)
 {
-	swi_list_for_each (it, &sp->moves) {
+	swi_list_for_each(it, &sp->moves) {
 		struct swi_move *m = swi_list_entry(it, struct swi_move, link);
 
 		if (m->src == o->seg->key.number && m->src_off == o->off && !m->doom)
@@ -221,8 +220,7 @@ void swi_log_moved(struct swi_spill *sp, struct swi_spill_obj *shadow, int statu
 	from = o->seg;
 	if (sp->opts.keep)
 		swi_log_bury(sp, o, NULL);
-	if (o->read) { /* finishes from the old place; whatever it finds says nothing of the new one
-			*/
+	if (o->read) { /* finishes from the old place; whatever it finds says nothing of the new one */
 		o->read->obj = NULL;
 		o->read = NULL;
 	}
@@ -268,11 +266,8 @@ static bool move_start(struct swi_spill *sp, struct swi_spill_obj *o)
 	m->sp = sp;
 	m->src = o->seg->key.number;
 	m->src_off = o->off;
-	m->io = (struct swi_spill_io){.id = {{o->head.oid[0], o->head.oid[1]}},
-				      .extent = m->buf,
-				      .extent_bytes = m->bytes,
-				      .cb = move_read,
-				      .owner = m};
+	m->io = (struct swi_spill_io){.id = {{o->head.oid[0], o->head.oid[1]}}, .extent = m->buf,
+				      .extent_bytes = m->bytes, .cb = move_read, .owner = m};
 	o->moving = true;
 	swi_list_push_back(&sp->moves, &m->link);
 	sp->move_count++;
@@ -283,7 +278,7 @@ static bool move_start(struct swi_spill *sp, struct swi_spill_obj *o)
 
 static void move_some(struct swi_spill *sp, struct swi_seg *seg)
 {
-	swi_list_for_each (it, &seg->objs) {
+	swi_list_for_each(it, &seg->objs) {
 		struct swi_spill_obj *o = swi_list_entry(it, struct swi_spill_obj, seg_link);
 
 		if (o->moving)
