@@ -65,6 +65,9 @@ static json_t *store_counts(struct swi_node *n)
 	json_object_set_new(o, "records", num(swi_dir_count(n->sn)));
 	json_object_set_new(o, "fetches", num(st.fetches));
 	json_object_set_new(o, "fetch_bytes", num(st.fetch_bytes));
+	json_object_set_new(o, "gets_one_read", num(st.warm_gets));
+	json_object_set_new(o, "gets_two_reads", num(st.cold_gets));
+	json_object_set_new(o, "gets_by_message", num(st.message_gets));
 	json_object_set_new(o, "served_bytes", num(st.served_bytes));
 	json_object_set_new(o, "restores", num(st.restores));
 	json_object_set_new(o, "restore_bytes", num(st.restore_bytes));
@@ -72,6 +75,11 @@ static json_t *store_counts(struct swi_node *n)
 	json_object_set_new(o, "spilled_bytes", num(st.spilled_bytes));
 	json_object_set_new(o, "evicted_bytes", num(st.evicted_bytes));
 	json_object_set_new(o, "dropped_unwritten", num(n->rebuild.dropped));
+	json_object_set_new(o, "quarantine_bytes", num(st.quarantine_bytes));
+	json_object_set_new(o, "quarantine_peak", num(st.quarantine_peak));
+	json_object_set_new(o, "lease_syncs", num(st.syncs));
+	json_object_set_new(o, "revoked", num(st.revoked));
+	json_object_set_new(o, "digest_errors", num(st.digest_errors));
 	json_object_set_new(o, "clients", num(st.clients));
 	return o;
 }

@@ -19,32 +19,90 @@ static const struct swt_command command = {
     .opts = options,
 };
 
-/* "prefix.key  value", one line a leaf; arrays are the lists' business. */
-static void leaves(const json_t *v, const char *prefix)
+static const struct swt_column node_columns[] = {
+    {"node", "NODE", SWT_SHOW_TEXT},	       {"address", "ADDRESS", SWT_SHOW_TEXT},
+    {"state", "STATE", SWT_SHOW_TEXT},	       {"head", "HEAD", SWT_SHOW_TEXT},
+    {"running", "RUNNING", SWT_SHOW_TEXT},     {"queued", "QUEUED", SWT_SHOW_TEXT},
+    {"store.arena_used", "USED", SWT_SHOW_SIZE}, {"store.arena_bytes", "ARENA", SWT_SHOW_SIZE},
+    {"store.spilled_bytes", "ON DISK", SWT_SHOW_SIZE}, {"free", "FREE", SWT_SHOW_TEXT},
+    {"total", "TOTAL", SWT_SHOW_TEXT},	       {NULL, NULL, SWT_SHOW_TEXT},
+};
+
+/* What all nodes counted together; one line for each title, the parts without one go on with it. */
+static const struct part {
+	const char *title, *key, *text;
+	enum swt_show show;
+} parts[] = {
+    {"Tasks", "tasks.submitted", "submitted", SWT_SHOW_TEXT},
+    {NULL, "tasks.waiting", "wait for arguments", SWT_SHOW_TEXT},
+    {NULL, "tasks.ready", "for room", SWT_SHOW_TEXT},
+    {NULL, "tasks.placed", "placed", SWT_SHOW_TEXT},
+    {NULL, "tasks.done", "done", SWT_SHOW_TEXT},
+    {NULL, "tasks.failed", "failed", SWT_SHOW_TEXT},
+    {NULL, "tasks.retried", "retried", SWT_SHOW_TEXT},
+    {NULL, "tasks.rerun", "run again for lost results", SWT_SHOW_TEXT},
+    {"Workers", "runs.workers_busy", "busy", SWT_SHOW_TEXT},
+    {NULL, "runs.workers_idle", "idle", SWT_SHOW_TEXT},
+    {NULL, "runs.workers_died", "died", SWT_SHOW_TEXT},
+    {"Objects", "store.objects", "in memory", SWT_SHOW_TEXT},
+    {NULL, "store.arena_used", "of the arenas in use", SWT_SHOW_SIZE},
+    {NULL, "store.spilled_objects", "on disk", SWT_SHOW_TEXT},
+    {NULL, "store.spilled_bytes", "there", SWT_SHOW_SIZE},
+    {"Moved", "store.fetch_bytes", "fetched from other nodes", SWT_SHOW_SIZE},
+    {NULL, "store.restore_bytes", "restored from disk", SWT_SHOW_SIZE},
+    {NULL, "store.evicted_bytes", "evicted", SWT_SHOW_SIZE},
+    {"Recovery", "recovery.objects_lost", "objects lost", SWT_SHOW_TEXT},
+    {NULL, "recovery.objects_recovered", "made again", SWT_SHOW_TEXT},
+    {NULL, "recovery.objects_gone", "gone", SWT_SHOW_TEXT},
+    {NULL, "recovery.recovery_ns", "spent on it", SWT_SHOW_TIME},
+    {"Members", "members.joined", "joined", SWT_SHOW_TEXT},
+    {NULL, "members.died", "died", SWT_SHOW_TEXT},
+    {NULL, "members.drained", "drained", SWT_SHOW_TEXT},
+    {NULL, "members.started", "started for demand", SWT_SHOW_TEXT},
+    {NULL, "members.start_failed", "failed to start", SWT_SHOW_TEXT},
+};
+/* Each row of @rows gets the "store" of what its node said in @said. */
+static void add_stores(json_t *rows, const json_t *said)
 {
-	const char *key;
-	json_t *member;
+	json_t *row, *doc;
+	size_t i, k;
 
-	json_object_foreach((json_t *)v, key, member) {
-		char path[128], buf[160];
-		const size_t n = strlen(key);
-		enum swt_show show = SWT_SHOW_TEXT;
-
-		if (json_is_array(member))
-			continue;
-		snprintf(path, sizeof(path), "%s%s%s", prefix, *prefix ? "." : "", key);
-		if (json_is_object(member)) {
-			leaves(member, path);
-			continue;
+	json_array_foreach(rows, i, row) {
+		json_array_foreach(said, k, doc) {
+			if (json_equal(json_object_get(row, "node"), json_object_get(doc, "node")))
+				json_object_set(row, "store", json_object_get(doc, "store"));
 		}
-		if (strstr(key, "bytes") || !strcmp(key, "memory") || strstr(key, "arena"))
-			show = SWT_SHOW_SIZE;
-		else if (n > 3 && !strcmp(key + n - 3, "_ns"))
-			show = SWT_SHOW_TIME;
-		else if (!strcmp(key, "cpu") || !strcmp(key, "gpu"))
-			show = SWT_SHOW_AMOUNT;
-		printf("%-36s %s\n", path, swt_cell(member, show, buf, sizeof(buf)));
 	}
+}
+
+static void show_sum(const json_t *sum)
+{
+	char buf[64];
+
+	for (size_t i = 0; i < SWI_ARRAY_LEN(parts); i++) {
+		const struct part *p = &parts[i];
+
+		if (p->title)
+			printf("%s%-10s", i ? "\n" : "", p->title);
+		printf("%s%s %s", p->title ? "" : ", ",
+		       swt_cell(swt_at(sum, p->key), p->show, buf, sizeof(buf)), p->text);
+	}
+	putchar('\n');
+}
+
+static int show(const struct status_opts *o, const json_t *doc)
+{
+	json_t *nodes = NULL;
+	const int rc = swt_ask_once(&command, o->c.dir, "nodes", &nodes);
+
+	if (rc)
+		return rc;
+	add_stores(json_object_get(nodes, "nodes"), json_object_get(doc, "nodes"));
+	swt_table(nodes, "nodes", node_columns, stdout);
+	putchar('\n');
+	show_sum(json_object_get(doc, "sum"));
+	json_decref(nodes);
+	return 0;
 }
 
 int swt_cmd_status(int argc, char **argv)
@@ -62,7 +120,7 @@ int swt_cmd_status(int argc, char **argv)
 	if (swt_json(&o.c))
 		swt_print_json(doc, stdout);
 	else
-		leaves(doc, "");
+		rc = show(&o, doc);
 	json_decref(doc);
-	return 0;
+	return rc;
 }

@@ -199,7 +199,7 @@ static int complete_memory(struct swt_daemon_opts *o, char *why, size_t why_len)
 	}
 	o->arena = swi_align_up(o->arena, SWI_PAGE);
 	if (o->memory == SWT_UNSET)
-		o->memory = total / 10 * 7 > o->arena ? total / 10 * 7 - o->arena : 0;
+		o->memory = total / 10 * 7 > o->arena ? (total / 10 * 7 - o->arena) & ~(MIB(1) - 1) : 0;
 	if (o->cpus == SWT_UNSET)
 		o->cpus = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN) * SWARM_RESOURCE_UNIT;
 	if (o->gpus == SWT_UNSET)

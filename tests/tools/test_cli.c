@@ -122,6 +122,8 @@ static void list_nodes(void **state)
 static void every_list_answers(void **state)
 {
 	static const char *const what[] = {"nodes", "tasks", "objects", "workers", "segments"};
+	static const char *const line[] = {"ADDRESS", "\nTasks ", "\nWorkers ", "\nObjects ",
+					   "\nMoved ", "\nRecovery ", "\nMembers ", " up "};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(what) / sizeof(what[0]); i++) {
@@ -132,6 +134,10 @@ static void every_list_answers(void **state)
 	}
 	PROC_RUN(&res, "swarm", "status", "-f", "json", "-d", head());
 	json_decref(answer());
+	PROC_RUN(&res, "swarm", "status", "-d", head());
+	assert_int_equal(res.status, 0);
+	for (size_t i = 0; i < sizeof(line) / sizeof(line[0]); i++)
+		assert_non_null(strstr(res.out, line[i]));
 	PROC_RUN(&res, "swarm", "events", "-d", head());
 	assert_int_equal(res.status, 0);
 	assert_non_null(strstr(res.out, "node"));
