@@ -47,14 +47,35 @@ uint64_t world_cpu_ns(struct world *w)
 	return cpu_ns(clock);
 }
 
+uint64_t thread_waited_ns(int tid)
+{
+	unsigned long long ran, waited;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", tid); /* a thread's too, though no listing shows it */
+	FILE *f = fopen(path, "re");
+	const bool known = f && fscanf(f, "%llu %llu", &ran, &waited) == 2;
+
+	if (f)
+		fclose(f);
+	return known ? waited : UINT64_MAX;
+}
+
+uint64_t world_waited_ns(struct world *w)
+{
+	return thread_waited_ns(atomic_load(&w->tid));
+}
+
 static void client_gone(void *ctx, struct swi_client *cl SWI_UNUSED)
 {
 	struct world *w = ctx;
+	const uint64_t at = test_now();
 
+	atomic_store(&w->gone_waited_ns, world_waited_ns(w));
 	atomic_store(&w->gone_cpu_ns, pthread_equal(pthread_self(), w->st->thread)
 					  ? cpu_ns(CLOCK_THREAD_CPUTIME_ID)
 					  : 0);
-	atomic_store(&w->gone_ns, test_now());
+	atomic_store(&w->gone_ns, at);
 	sem_post(&w->gone);
 }
 
@@ -87,7 +108,10 @@ void world_close(struct world *w)
 
 static void *run(void *arg)
 {
-	swi_host_run(arg);
+	struct world *w = arg;
+
+	atomic_store(&w->tid, (int)gettid());
+	swi_host_run(w->st->host);
 	return NULL;
 }
 
@@ -103,7 +127,7 @@ void world_go(struct world *w)
 {
 	assert_false(w->st->running);
 	atomic_store(&w->st->host->stop, false);
-	assert_int_equal(pthread_create(&w->st->thread, NULL, run, w->st->host), 0);
+	assert_int_equal(pthread_create(&w->st->thread, NULL, run, w), 0);
 	w->st->running = true;
 }
 

@@ -21,12 +21,18 @@ struct world {
 	sem_t gone;		  /* posted when the node has dealt with the end of a client */
 	_Atomic uint64_t gone_ns; /* when the last one was */
 	_Atomic uint64_t gone_cpu_ns; /* by the processor time of the node's thread; 0: another thread did it */
+	_Atomic uint64_t gone_waited_ns; /* as world_waited_ns() said then */
+	_Atomic int tid;		 /* of the node's thread */
 };
 
 void world_open(struct world *w, uint64_t arena_bytes, uint64_t objects_max);
 void world_close(struct world *w);
 /* Processor time of the node's thread so far. */
 uint64_t world_cpu_ns(struct world *w);
+/* For how long the node's thread was ready and had no processor so far; UINT64_MAX: the kernel does not say. */
+uint64_t world_waited_ns(struct world *w);
+/* The same of any thread, also of a process that ended and was not waited for. */
+uint64_t thread_waited_ns(int tid);
 void world_stop(struct world *w);
 void world_go(struct world *w);
 /* Waits until no process but this one is attached and nothing of it is left in this one; running. */
