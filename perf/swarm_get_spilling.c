@@ -266,7 +266,7 @@ int main(int argc, char **argv)
 	if (rc)
 		return rc == SWT_HELP_GIVEN ? 0 : rc;
 	g.size = o.c.size[0];
-	perf_scratch(&o.c, "/tmp", run);
+	perf_scratch(&o.c, NULL, run);
 	perf_scratch(&o.c, o.dir ? o.dir : "/var/tmp", spill);
 	start_writer(&g, run); /* before this process has threads */
 	open_store(&g, run, spill);

@@ -264,7 +264,7 @@ int main(int argc, char **argv)
 	if (!o.c.no_baseline)
 		perf_row_arm(rows.sync, "ping-pong in shared memory", 0);
 	if (!o.dir) {
-		perf_scratch(&o.c, "/tmp", dir);
+		perf_scratch(&o.c, NULL, dir);
 		pid = start_node(dir, o.cpus);
 	}
 	run_all(o.dir ? o.dir : dir, &rows);

@@ -10,38 +10,20 @@
 #include <swarm/version.h>
 
 #include "perf/common/rig.h"
+#include "perf/common/scratch.h"
 #include "perf/common/serve.h"
 #include "store/host.h"
 
 #define CHILDREN_MAX 64u
 
-/* What has to go at the end; only of the process that made it. */
+/* What has to go at the end; only of the process that made it. The folder goes by itself (scratch.h), whatever ends us. */
 static struct {
 	pid_t owner;
-	char dir[64];
+	char dir[128]; /* a socket lies in it, and its name may not be longer either */
 	pid_t child[CHILDREN_MAX];
 	int keep_fd[CHILDREN_MAX]; /* its end tells the child to end */
 	uint32_t children;
 } made;
-
-/* Only calls that a signal handler may make. */
-static void remove_all(void)
-{
-	static const char *const files[] = {"/key", "/run/swarm.lock", "/run/swarm.sock"};
-	char path[128];
-
-	if (made.owner != getpid() || !made.dir[0])
-		return;
-	for (size_t i = 0; i < SWI_ARRAY_LEN(files); i++) {
-		memcpy(path, made.dir, strlen(made.dir));
-		memcpy(path + strlen(made.dir), files[i], strlen(files[i]) + 1);
-		unlink(path);
-	}
-	memcpy(path + strlen(made.dir), "/run", 5);
-	rmdir(path);
-	rmdir(made.dir);
-	made.dir[0] = '\0';
-}
 
 static void at_end(void)
 {
@@ -49,16 +31,13 @@ static void at_end(void)
 		return;
 	while (made.children)
 		perf_child_end(made.child[made.children - 1]);
-	remove_all();
 }
 
 static void on_signal(int sig)
 {
-	if (made.owner == getpid()) {
+	if (made.owner == getpid())
 		for (uint32_t i = 0; i < made.children; i++)
 			kill(made.child[i], SIGKILL);
-		remove_all();
-	}
 	_exit(128 + sig);
 }
 
@@ -77,14 +56,15 @@ static void own(void)
 
 const char *perf_dir(const struct perf_opts *o)
 {
+	char dir[PERF_SCRATCH_MAX];
+
 	if (made.dir[0])
 		return made.dir;
-	own();
-	snprintf(made.dir, sizeof(made.dir), "/tmp/swarm-perf-XXXXXX");
-	if (!mkdtemp(made.dir)) {
-		made.dir[0] = '\0';
-		perf_die(o, "no folder below /tmp: %s", strerror(errno));
-	}
+	perf_scratch(o, NULL, dir);
+	if (strlen(dir) >= sizeof(made.dir))
+		perf_die(o, "%s: the name is too long; set TMPDIR to a shorter one", dir);
+	memcpy(made.dir, dir, strlen(dir) + 1);
+	own(); /* after it: what works in the folder ends before the folder does */
 	return made.dir;
 }
 

@@ -2,7 +2,7 @@
 /*
  * rig.h - the stores that a harness measures: one inside this process, one attached to, or one that has another
  * store as its peer. Everything made for a run (folder, key, child processes) goes away with the program,
- * also by a signal. Children are started before any thread.
+ * however it ends. Children are started before any thread.
  */
 #ifndef SWARM_PERF_RIG_H
 #define SWARM_PERF_RIG_H
@@ -29,7 +29,7 @@ struct perf_rig {
 	char backend[64];
 };
 
-/* A folder of this program, made at the first call; removed at its end. */
+/* A folder of this program below TMPDIR, else /tmp; made at the first call, which is before any thread; removed at its end. */
 const char *perf_dir(const struct perf_opts *o);
 /*
  * A child that runs @fn and ends, at the latest with this process. What @fn writes into @out_fd (one line) is

@@ -65,9 +65,12 @@ static void at_end(void)
 
 void perf_scratch(const struct perf_opts *o, const char *parent, char out[PERF_SCRATCH_MAX])
 {
+	const char *tmp = getenv("TMPDIR");
 	int word[2], name[2];
 	pid_t pid;
 
+	if (!parent)
+		parent = tmp && *tmp ? tmp : "/tmp";
 	if ((size_t)snprintf(out, PERF_SCRATCH_MAX, "%s/swarm-perf-XXXXXX", parent) >= PERF_SCRATCH_MAX)
 		perf_die(o, "%s: the name is too long", parent);
 	if (made.n == FOLDERS_MAX || pipe2(word, O_CLOEXEC) || pipe2(name, O_CLOEXEC))

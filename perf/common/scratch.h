@@ -10,7 +10,7 @@
 
 #define PERF_SCRATCH_MAX 512u
 
-/* Makes a folder below @parent and writes its name into @out. What fails is said, and ends the program. */
+/* Makes a folder below @parent (NULL = TMPDIR, else /tmp) and writes its name into @out. What fails is said, and ends the program. */
 void perf_scratch(const struct perf_opts *o, const char *parent, char out[PERF_SCRATCH_MAX]);
 
 #endif

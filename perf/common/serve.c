@@ -97,7 +97,7 @@ static bool anybody_there(struct swarm_store *st)
 	return up;
 }
 
-/* 0, or < 0: nobody asks any more. */
+/* 0, or < 0: nobody asks any more. It waits for ever for somebody to come, but not for one who came and went. */
 static int next_request(struct perf_server *s, uint64_t number, json_t **out)
 {
 	uint64_t alone = 0;
@@ -111,7 +111,7 @@ static int next_request(struct perf_server *s, uint64_t number, json_t **out)
 			alone = 0;
 		else if (!alone)
 			alone = perf_now();
-		else if (number && perf_now() - alone > LOST_NS)
+		else if ((number || perf_status(s->st, "transport.msgs_received")) && perf_now() - alone > LOST_NS)
 			return SWARM_EPEERLOST;
 	}
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_perf_common.c - the histogram against sorted samples, lists of sizes and percentiles, medians, ratios, the JSON document. */
+/* test_perf_common.c - the histogram against sorted samples, lists of sizes and percentiles, medians, ratios, the JSON document, the server. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -11,6 +12,8 @@
 
 #include "perf/common/report.h"
 #include "perf/common/serve.h"
+#include "store/host.h"
+#include "tests/patience.h"
 #include "transport/base/env.h"
 
 #define N 200000u
@@ -201,9 +204,56 @@ static void server__refuses_another_version(void **state)
 	swarm_store_close(s.st);
 }
 
+static struct swarm_store *client_of(const struct perf_opts *o, const char *key, const char *address)
+{
+	struct swarm_store *st = perf_open(o, MIB(16), 0, NULL, "127.0.0.1:0", key, 2);
+
+	assert_int_equal(swarm_store_peer(st, address, TEST_LIMIT_NS), 0);
+	return st;
+}
+
+/* It waits for a client, but not for one that went before it asked for anything. */
+static void server__ends_when_a_client_went_without_a_word(void **state)
+{
+	const struct perf_opts o = {.program = "test"};
+	char dir[] = "/tmp/swarm-test-XXXXXX", key[64], address[128] = "", why[256];
+	uint8_t bytes[SWI_CLUSTER_KEY_BYTES];
+	int out[2], status = 0;
+	size_t n = 0;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(key, sizeof(key), "%s/key", dir);
+	assert_int_equal(swi_key_make(key, bytes, why, sizeof(why)), 0);
+	assert_int_equal(pipe(out), 0);
+	fflush(NULL);
+	const pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		alarm(TEST_LIMIT_S); /* for ever is a failure */
+		_exit(perf_serve(&o, MIB(16), key, out[1]));
+	}
+	close(out[1]);
+	while (n + 1 < sizeof(address) && read(out[0], &address[n], 1) == 1 && address[n] != '\n')
+		n++;
+	address[n] = '\0';
+	close(out[0]);
+	if (n) /* else no transport is here */
+		swarm_store_close(client_of(&o, key, address));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	unlink(key);
+	rmdir(dir);
+	if (!n)
+		skip();
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(server__ends_when_a_client_went_without_a_word), /* it forks: first */
 		cmocka_unit_test(buckets__every_value_lies_in_its_bucket),
 		cmocka_unit_test(percentiles__agree_with_sorted_samples),
 		cmocka_unit_test(lists__are_read_or_refused),
