@@ -102,7 +102,7 @@ void perf_describe(struct perf_report *r, const struct perf_rig *rig)
 		perf_report_set(r, "other_processes", json_integer(o->others));
 	perf_report_set(r, "runs", json_integer(o->runs));
 	perf_report_set(r, "check_data", json_boolean(o->check_data));
-	perf_report_set(r, "huge_pages", json_boolean(o->huge));
+	perf_report_set(r, "huge_pages", json_boolean(o->huge || o->hugetlb));
 }
 
 /* ---- remote baselines ---- */

@@ -53,7 +53,7 @@ struct perf_opts {
 	bool not_flag[PERF_NOT_MAX];
 	/* the store */
 	uint64_t arena_bytes;
-	bool huge;
+	bool huge, hugetlb;
 };
 
 #define PERF_O(T, m, f) (offsetof(T, m) + offsetof(struct perf_opts, f))
@@ -107,7 +107,9 @@ struct perf_opts {
 
 #define PERF_OPT_ARENA(T, m)                                                                       \
 	{"arena", 0, SWT_SIZE, PERF_O(T, m, arena_bytes), "SIZE", "memory of each store", NULL},   \
-	{"huge", 0, SWT_FLAG, PERF_O(T, m, huge), NULL, "huge pages in the arenas", NULL}
+	{"huge", 0, SWT_FLAG, PERF_O(T, m, huge), NULL, "huge pages in the arenas", NULL}, \
+	{"hugetlb", 0, SWT_FLAG, PERF_O(T, m, hugetlb), NULL,                                      \
+	 "huge pages that the host has reserved (vm.nr_hugepages) in the arenas", NULL}
 
 /* Both ends on this host, without a network. */
 #define PERF_OPT_LOCAL(T, m)                                                                       \

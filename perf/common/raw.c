@@ -53,13 +53,14 @@ static int open_end(const struct perf_opts *o, const char *bind, const char *key
 				 .epoch = bind ? 1 : 2,
 				 /* the reader is silent while the store has its turn */
 				 .silence_timeout_ns = 3600 * NS_PER_S};
+	const struct swi_mem_opts mo = {.transparent = o->huge, .hugetlb = o->hugetlb};
 	int rc;
 
 	SWI_BUG_ON(!r);
 	swi_log_init(&r->log, o->program);
 	r->len = swi_align_up(len, SWI_PAGE);
 	r->shared.fd = -1;
-	rc = swi_mem_create("swarm-perf-raw", r->len, o->huge, &r->shared, why, why_len);
+	rc = swi_mem_create_opts("swarm-perf-raw", r->len, &mo, &r->shared, why, why_len);
 	r->mem = r->shared.addr;
 	if (!rc)
 		rc = swi_key_read(key_file, to.key, why, why_len);

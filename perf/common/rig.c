@@ -119,7 +119,7 @@ struct swarm_store *perf_open(const struct perf_opts *o, uint64_t arena, uint64_
 {
 	const struct swarm_store_opts so = {
 		.size = sizeof(so),
-		.flags = o->huge ? SWARM_STORE_HUGE_PAGES : 0,
+		.flags = (o->huge ? SWARM_STORE_HUGE_PAGES : 0) | (o->hugetlb ? SWARM_STORE_HUGETLB : 0),
 		.arena_bytes = arena,
 		.objects_max = objects,
 		.dir = run,
