@@ -6,7 +6,7 @@
  * every READ has been completed. The table of states is in conn_fsm.h; see conn.h for who owns
  * what.
  */
-#include "transport/conn.h"
+#include "transport/net.h"
 
 int swi_conn_create(struct swi_net *net, bool inbound, struct swi_conn **out_conn)
 {
@@ -22,6 +22,7 @@ int swi_conn_create(struct swi_net *net, bool inbound, struct swi_conn **out_con
 	c->state = inbound ? SWI_CONN_AWAIT_HELLO : SWI_CONN_CONNECTING;
 	c->credits = SWI_BE_RECV_DEPTH;
 	c->limit_ns = swi_sat_add(swi_now(tp->env), tp->connect_timeout_ns);
+	c->try_ns = UINT64_MAX;
 	swi_list_init(&c->work_link);
 	swi_list_init(&c->out);
 	swi_list_init(&c->jobs);
@@ -82,8 +83,26 @@ void swi_conn_lost(struct swi_conn *c, int status)
 		c->status = status;
 	swi_info(c->tp->log, "connection to %s (node %u) ended: %s, %s", peer_name(c), c->peer.node,
 		 swarm_errname(c->status), swarm_strerror(c->status));
-	c->net->ops->ep_close(c->ep);
+	if (!c->ep) /* between two addresses */
+		SWI_BUG_ON(!swi_conn_move(c, SWI_EV_CLOSED));
+	else if (!c->redial) /* else it is closed already */
+		c->net->ops->ep_close(c->ep);
 	swi_conn_kick(c);
+}
+
+/* The peer cannot be reached at this address; true: it has another one, which is tried when this endpoint is gone. */
+static bool try_another(struct swi_conn *c, int status)
+{
+	if (c->state != SWI_CONN_CONNECTING || !c->addr[c->addr_next])
+		return false;
+	if (!c->redial) {
+		swi_info(c->tp->log, "an address of %s cannot be reached (%s): the next is tried", peer_name(c),
+			 swarm_errname(status));
+		c->redial = true;
+		c->try_ns = UINT64_MAX;
+		c->net->ops->ep_close(c->ep);
+	}
+	return true;
 }
 
 void swi_conn_refuse(struct swi_conn *c, int status)
@@ -120,6 +139,14 @@ void swi_conn_work(struct swi_conn *c)
 	struct swi_tp *tp = c->tp;
 
 	swi_list_del(&c->work_link);
+	if (c->state == SWI_CONN_CONNECTING && c->redial && !c->ep) {
+		c->redial = false;
+		const int failed = swi_nets_connect_next(c);
+
+		if (failed)
+			swi_conn_lost(c, failed);
+		return;
+	}
 	const bool reads_ok = swi_conn_pump_reads(c);
 
 	if (c->state == SWI_CONN_DOWN) {
@@ -173,8 +200,10 @@ static uint64_t conn_timer(struct swi_conn *c, uint64_t now)
 		return silence_timer(c, now);
 	if (c->state > SWI_CONN_LINGER)
 		return UINT64_MAX;
+	if (now >= c->try_ns)
+		(void)try_another(c, -ETIMEDOUT);
 	if (now < c->limit_ns)
-		return c->limit_ns;
+		return swi_min_u64(c->limit_ns, c->try_ns);
 	swi_conn_lost(c, -ETIMEDOUT);
 	return UINT64_MAX;
 }
@@ -214,7 +243,7 @@ static void be_connected(void *ctx, struct swi_be_ep *ep)
 	struct swi_net *net = ctx;
 	struct swi_conn *c = net->ops->owner(ep);
 
-	if (c && swi_conn_move(c, SWI_EV_CONNECTED))
+	if (c && !c->redial && swi_conn_move(c, SWI_EV_CONNECTED))
 		swi_conn_hello(c);
 }
 
@@ -250,10 +279,10 @@ static void be_down(void *ctx, struct swi_be_ep *ep, int status)
 	struct swi_net *net = ctx;
 	struct swi_conn *c = net->ops->owner(ep);
 
-	if (c)
-		swi_conn_lost(c, status);
-	else
+	if (!c)
 		net->ops->ep_close(ep);
+	else if (!try_another(c, status))
+		swi_conn_lost(c, status);
 }
 
 static void be_closed(void *ctx, struct swi_be_ep *ep)
@@ -265,7 +294,7 @@ static void be_closed(void *ctx, struct swi_be_ep *ep)
 		return;
 	SWI_BUG_ON(c->parts);
 	c->ep = NULL;
-	SWI_BUG_ON(!swi_conn_move(c, SWI_EV_CLOSED));
+	SWI_BUG_ON(c->state != SWI_CONN_CONNECTING && !swi_conn_move(c, SWI_EV_CLOSED)); /* else: the next address */
 	swi_conn_kick(c);
 }
 

@@ -93,19 +93,22 @@ struct swi_conn {
 	struct swi_list link, work_link;
 	struct swi_tp *tp;
 	struct swi_net *net;
-	struct swi_be_ep *ep; /* NULL once closed() was seen */
+	struct swi_be_ep *ep; /* NULL once closed() was seen, and between two addresses */
 	void *user;
 	enum swi_conn_state state;
 	bool inbound, shown; /* shown: the handler knows it, so down() is owed */
 	int status;          /* why it ends */
 	struct swi_peer_id peer;
-	char addr[272]; /* that we connected to */
+	char addr[272]; /* that we connect to; a list when the peer has several */
+	uint32_t addr_next; /* where in it what was not tried yet begins */
+	bool redial;	    /* CONNECTING: an address failed; the next is tried when its endpoint is gone */
 	struct swi_auth_transcript auth;
 	struct swi_regions regions; /* the peer's */
 	uint64_t read_bytes;	    /* that READs of ours brought from this peer */
 
 	/* time limits */
 	uint64_t limit_ns;   /* end of the handshake, or of LINGER */
+	uint64_t try_ns;     /* CONNECTING: end of the time for this address, when there is another */
 	uint64_t heard_ns;   /* last sign of life */
 	uint64_t suspect_ns; /* when the silence was first found too long; 0 = it is not */
 

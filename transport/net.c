@@ -9,6 +9,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#define TRY_NS (1 * NS_PER_S) /* for one address of several, or a quarter of what there is for all */
+
 static const struct swi_be_ops *by_name(const char *name)
 {
 	const struct swi_be_ops *const all[] = {swi_be_verbs, swi_be_ofi, swi_be_shm, swi_be_sim,
@@ -264,28 +266,52 @@ int swi_nets_register(struct swi_tp *tp, struct swi_local_region *l, int memfd)
 	return 0;
 }
 
-static int connect_on(struct swi_net *net, struct swi_conn *c)
+/* To whoever takes a list whole. */
+static int connect_whole(struct swi_net *net, struct swi_conn *c)
 {
-	char first[sizeof(c->addr)];
-
 	c->net = net;
-	/* One card takes the first address of a peer that has several. */
-	snprintf(first, sizeof(first), "%.*s", (int)strcspn(c->addr, ","), c->addr);
-	return net->ops->connect(net->be, net->ops->paths || net == &c->tp->nets[SWI_NET_LOCAL] ? c->addr : first,
-				 c, &c->ep);
+	c->addr_next = (uint32_t)strlen(c->addr);
+	return net->ops->connect(net->be, c->addr, c, &c->ep);
+}
+
+/* One card tries the addresses of a peer that has several one after the other. */
+int swi_nets_connect_next(struct swi_conn *c)
+{
+	struct swi_tp *tp = c->tp;
+	char one[sizeof(c->addr)];
+	int rc;
+
+	do {
+		const char *at = c->addr + c->addr_next;
+		const size_t n = strcspn(at, ",");
+
+		snprintf(one, sizeof(one), "%.*s", (int)n, at);
+		c->addr_next += (uint32_t)(n + (at[n] == ','));
+		rc = c->net->ops->connect(c->net->be, one, c, &c->ep);
+	} while (rc && c->addr[c->addr_next]);
+	c->try_ns = UINT64_MAX;
+	if (!rc && c->addr[c->addr_next]) {
+		c->try_ns = swi_sat_add(swi_now(tp->env), swi_min_u64(TRY_NS, tp->connect_timeout_ns / 4));
+		tp->next_timer = swi_min_u64(tp->next_timer, c->try_ns);
+	}
+	return rc;
 }
 
 int swi_nets_connect(struct swi_conn *c)
 {
 	struct swi_tp *tp = c->tp;
-	struct swi_net *local = &tp->nets[SWI_NET_LOCAL];
+	struct swi_net *local = &tp->nets[SWI_NET_LOCAL], *main_net = &tp->nets[SWI_NET_MAIN];
 
-	if (local->ops && connect_on(local, c) == 0) {
+	if (local->ops && connect_whole(local, c) == 0) {
 		swi_info(tp->log, "%s is a process of this user on this host: shared memory instead of %s",
-			 c->addr, tp->nets[SWI_NET_MAIN].ops->name);
+			 c->addr, main_net->ops->name);
 		return 0;
 	}
-	return connect_on(&tp->nets[SWI_NET_MAIN], c);
+	if (main_net->ops->paths)
+		return connect_whole(main_net, c);
+	c->net = main_net;
+	c->addr_next = 0;
+	return swi_nets_connect_next(c);
 }
 
 int swi_nets_progress(struct swi_tp *tp, unsigned int budget)

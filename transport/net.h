@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * net.h - which backends a transport uses, and those together as one: to progress, to sleep, to
- * register memory. transport.c only; owner thread.
+ * register memory. transport.c and conn.c only; owner thread.
  */
 #ifndef SWI_NET_H
 #define SWI_NET_H
@@ -21,5 +21,7 @@ uint64_t swi_nets_deadline_ns(const struct swi_tp *tp);
 int swi_nets_register(struct swi_tp *tp, struct swi_local_region *l, int memfd);
 /* By shared memory when @c->addr is a process of this user on this host, else by the main net. */
 int swi_nets_connect(struct swi_conn *c);
+/* To the next address of @c->addr that a connection can be begun to. */
+int swi_nets_connect_next(struct swi_conn *c);
 
 #endif

@@ -104,7 +104,10 @@ const char *swi_tp_device(const struct swi_tp *tp);  /* "tcp" */
 uint32_t swi_tp_paths(const struct swi_tp *tp, struct swi_path_info *out_rows, uint32_t max);
 const struct swi_tp_counters *swi_tp_counters(const struct swi_tp *tp);
 
-/* up() or down() follows, never from inside this call. @user: swi_conn_user(). */
+/*
+ * up() or down() follows, never from inside this call. @addr: "HOST:PORT", several with commas: the next one is tried
+ * when one cannot be reached. @user: swi_conn_user().
+ */
 int swi_tp_connect(struct swi_tp *tp, const char *addr, void *user, struct swi_conn **out_conn);
 const struct swi_peer_id *swi_conn_peer(const struct swi_conn *conn);
 void *swi_conn_user(const struct swi_conn *conn);

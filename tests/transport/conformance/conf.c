@@ -359,6 +359,7 @@ int main(int argc, char **argv)
 	run("messages", test_msgs);
 	run("hostile", test_hostile);
 	run("ends", test_ends);
+	run("addrs", test_addrs);
 	if (conf.two_processes)
 		run("crash", test_crash);
 

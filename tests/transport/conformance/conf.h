@@ -115,6 +115,7 @@ void test_reads(void);   /* conf_reads.c */
 void test_msgs(void);    /* conf_msgs.c */
 void test_hostile(void); /* conf_hostile.c: keys, versions, nonsense, keys of regions */
 void test_ends(void);    /* conf_ends.c: closing, dying, silence, reconnecting */
+void test_addrs(void);   /* conf_addrs.c: a peer with several addresses */
 void conf_serve(void);   /* the other process of it */
 void conf_rounds(uint32_t rounds); /* conf_rounds.c: a long command of its own */
 void test_crash(void);   /* conf_crash.c: real processes, really killed */
