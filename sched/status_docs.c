@@ -90,6 +90,8 @@ static json_t *store_counts(struct swi_node *n)
 	    {"spilled_objects", st.spilled_objects},
 	    {"spilled_bytes", st.spilled_bytes},
 	    {"evicted_bytes", st.evicted_bytes},
+	    {"moved_objects", st.moved_objects},
+	    {"moved_bytes", st.moved_bytes},
 	    {"dropped_unwritten", n->rebuild.dropped},
 	    {"quarantine_bytes", st.quarantine_bytes},
 	    {"quarantine_peak", st.quarantine_peak},
