@@ -53,14 +53,20 @@ static inline uint64_t swi_index_home(const struct swi_index *ix, uint64_t key)
 	return key & ix->mask;
 }
 
-/* The lines that a look-up of something that is not there reads. */
+/* The lines of the pair, to be changed: another core that saw them last gives them up once, not twice. */
+static inline void swi_index_prefetch_own(const struct swi_index *ix, uint64_t key)
+{
+	struct swi_slot *pair = &ix->slots[swi_index_home(ix, key) * SWI_SLOTS_PER_PAIR];
+
+	swi_prefetch_own(pair);
+	swi_prefetch_own(pair + SWI_SLOTS_PER_PAIR / 2);
+}
+
+/* The lines that a look-up of something that is not there reads, and an insert then changes. */
 static inline void swi_index_prefetch(const struct swi_index *ix, uint64_t key)
 {
-	const uint64_t home = swi_index_home(ix, key);
-
-	__builtin_prefetch(&ix->slots[home * SWI_SLOTS_PER_PAIR], 1);
-	__builtin_prefetch(&ix->slots[home * SWI_SLOTS_PER_PAIR + SWI_SLOTS_PER_PAIR / 2], 1);
-	__builtin_prefetch((const void *)&ix->overflow[home]);
+	swi_index_prefetch_own(ix, key);
+	__builtin_prefetch((const void *)&ix->overflow[swi_index_home(ix, key)]);
 }
 
 /* A SEALED slot with @key. */
