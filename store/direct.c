@@ -5,6 +5,8 @@
 #include "store/fetch_impl.h"
 #include "store/snode_internal.h"
 
+static_assert(SWI_PAIR_WORDS * sizeof(uint64_t) == SWI_PAIR_BYTES, "a pad holds a pair");
+
 #define MISSES_MAX  8u /* in a row at one peer: from then on ... */
 #define TRY_ONE_OF  16u /* ... only every so many-th cold get tries */
 
@@ -12,9 +14,32 @@
 
 void swi_direct_drop(struct swi_fetch *f)
 {
-	if (f->have_bucket)
-		swi_extent_free(&f->sn->extents, f->bucket, SWI_PAIR_BYTES);
-	f->have_bucket = false;
+	struct swi_snode *sn = f->sn;
+	uint64_t(*pads)[SWI_PAIR_WORDS] = sn->shm->pads;
+
+	if (f->pair >= pads[0] && f->pair < pads[SWI_PADS])
+		sn->fetches.pads &= ~(1u << (uint32_t)((f->pair - pads[0]) / SWI_PAIR_WORDS));
+	else if (f->pair)
+		swi_extent_free(&sn->extents, (uint64_t)((uint8_t *)f->pair - sn->arena), SWI_PAIR_BYTES);
+	f->pair = NULL;
+}
+
+/* A pad costs no look for room; so many gets at once that there is none take a piece of the arena each. */
+static bool take_pair(struct swi_fetch *f)
+{
+	struct swi_snode *sn = f->sn;
+	const uint32_t pad = (uint32_t)__builtin_ffs((int)(~sn->fetches.pads & ((1u << SWI_PADS) - 1)));
+	uint64_t at;
+
+	if (pad) {
+		sn->fetches.pads |= 1u << (pad - 1);
+		f->pair = sn->shm->pads[pad - 1];
+		return true;
+	}
+	if (swi_extent_alloc(&sn->extents, SWI_PAIR_BYTES, SWI_GRANULE, SWI_EXTENT_LOW, &at))
+		return false;
+	f->pair = (void *)(sn->arena + at);
+	return true;
 }
 
 /* On by messages: to the holder that the home named, or to the home. */
@@ -144,7 +169,7 @@ void swi_direct_read(struct swi_fetch *f)
 
 static bool find_slot(const struct swi_fetch *f, uint64_t *out_word)
 {
-	const uint64_t *pair = (const void *)(f->sn->arena + f->bucket);
+	const uint64_t *pair = f->pair;
 	const uint64_t key = swi_index_key(f->id);
 
 	for (uint32_t i = 0; i < SWI_SLOTS_PER_PAIR; i++) {
@@ -194,21 +219,18 @@ static void bucket_read(struct swi_read *rd, int status)
 
 static bool cold_begin(struct swi_fetch *f, struct swi_peer *p)
 {
-	struct swi_snode *sn = f->sn;
 	uint64_t pair;
 
 	if (!swi_lease_stands(p) ||
-	    (p->cold_misses > MISSES_MAX && p->cold_misses++ % TRY_ONE_OF) ||
-	    swi_extent_alloc(&sn->extents, SWI_PAIR_BYTES, SWI_GRANULE, SWI_EXTENT_LOW, &f->bucket))
+	    (p->cold_misses > MISSES_MAX && p->cold_misses++ % TRY_ONE_OF) || !take_pair(f))
 		return false;
-	f->have_bucket = true;
 	f->direct = SWI_DIRECT_COLD;
 	f->holder = p->node;
 	f->holder_epoch = p->epoch;
 	f->phase = SWI_FETCH_BUCKET;
 	pair = swi_index_key(f->id) & (p->chosen->index_pairs - 1);
-	if (!post(f, SWI_REGION_INDEX, SWI_PAGE + pair * SWI_PAIR_BYTES, sn->arena + f->bucket,
-		  SWI_PAIR_BYTES, bucket_read))
+	if (!post(f, SWI_REGION_INDEX, SWI_PAGE + pair * SWI_PAIR_BYTES, f->pair, SWI_PAIR_BYTES,
+		  bucket_read))
 		return true;
 	f->direct = SWI_DIRECT_NONE;
 	swi_direct_drop(f);

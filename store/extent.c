@@ -131,7 +131,7 @@ static void class_remove(struct swi_extents *x, struct swi_free_block *b)
 
 static int block_add(struct swi_extents *x, uint64_t start, uint64_t size)
 {
-	struct swi_free_block *b = malloc(sizeof(*b));
+	struct swi_free_block *b = swi_pool_get(&x->spare, sizeof(*b), 0);
 
 	if (!b)
 		return -ENOMEM;
@@ -149,7 +149,7 @@ static void block_del(struct swi_extents *x, struct swi_free_block *b)
 	class_remove(x, b);
 	map_clear(x, b->start);
 	HASH_DELETE(hh, x->by_start, b);
-	free(b);
+	swi_pool_put(&x->spare, b);
 	x->free_blocks--;
 }
 
@@ -221,6 +221,7 @@ void swi_extents_fini(struct swi_extents *x)
 		HASH_DELETE(hh, x->by_start, b);
 		free(b);
 	}
+	swi_pool_fini(&x->spare);
 	for (uint32_t l = 0; l < x->levels; l++)
 		free(x->start_map[l]);
 	free(x->region_free);

@@ -11,6 +11,7 @@
 #ifndef SWI_EXTENT_H
 #define SWI_EXTENT_H
 
+#include "store/pool.h"
 #include "store/shm.h"
 #include "transport/base/list.h"
 
@@ -35,6 +36,7 @@ struct swi_extents {
 	uint64_t frees;	      /* successful ones ever: "try again" for those who wait for room */
 	uint64_t bad_frees;   /* refused */
 	struct swi_free_block *by_start; /* hash: first granule -> block */
+	struct swi_pool spare; /* struct swi_free_block */
 	struct swi_list class_list[SWI_EXTENT_CLASSES];
 	uint64_t class_map[SWI_EXTENT_CLASSES / 64];
 	uint64_t *start_map[SWI_EXTENT_LEVELS]; /* level 0: a bit a granule that begins a free block */

@@ -26,7 +26,6 @@ void swi_fetch_lease_back(struct swi_fetch *f)
 	if (p)
 		swi_peer_say_end(f->sn, p, f->lease.lease);
 	f->leased = false;
-	swi_stripes_end(f);
 }
 
 static void give_room_back(struct swi_fetch *f)
@@ -54,7 +53,8 @@ void swi_fetch_free(struct swi_fetch *f)
 	give_room_back(f);
 	free(f->pieces);
 	HASH_DELETE(hh, sn->fetches.by_id, f);
-	free(f);
+	sn->fetches.count--;
+	swi_pool_put(&sn->fetches.spare, f);
 }
 
 /* From here on the wants are on their own: a cancel does not look for the fetch. */
@@ -88,7 +88,6 @@ void swi_fetch_done(struct swi_fetch *f, uint64_t offset)
 	detach(f, &wants);
 	swi_fetch_free(f);
 	swi_wants_answer(sn, &wants, 0, "", offset);
-	swi_hold_drop(sn, offset);
 }
 
 void swi_fetch_unwanted(struct swi_fetch *f)
@@ -166,13 +165,8 @@ void swi_fetch_holder_failed(struct swi_fetch *f, int status, const char *why)
 		sn->stats.digest_errors++;
 		swi_error(sn->log, "%s", f->last_text);
 	}
-	if (status == SWARM_ECORRUPT && f->striped) { /* whose bytes they are is not known: once more, from one at a time */
-		f->striped = false;
-		f->stripe_off = true;
-		memset(f->tried, 0, sizeof(f->tried));
-	} else if (status == -ENOENT || status == SWARM_ECORRUPT || status == SWARM_ESTALE) {
+	if (status == -ENOENT || status == SWARM_ECORRUPT || status == SWARM_ESTALE)
 		swi_dir_have_not(sn, f->ref, f->holder, status);
-	}
 	swi_fetch_lease_back(f);
 	fetch_next_holder(f);
 }
@@ -508,15 +502,11 @@ void swi_fetch_go_on(struct swi_fetch *f)
 	}
 }
 
-static void fetch_start(struct swi_fetch *f)
+/* It is not in memory here. */
+static void fetch_begin(struct swi_fetch *f)
 {
 	struct swi_snode *sn = f->sn;
-	uint64_t offset;
 
-	if (swi_hold_find(sn, f->id, &offset)) {
-		swi_fetch_done(f, offset);
-		return;
-	}
 	if (swi_spilled_here(sn, f->id, &f->len)) {
 		f->restoring = true;
 		swi_fetch_room(f);
@@ -525,6 +515,16 @@ static void fetch_start(struct swi_fetch *f)
 	f->copies.count = 0;
 	if (!swi_direct_begin(f))
 		fetch_locate(f);
+}
+
+static void fetch_start(struct swi_fetch *f)
+{
+	uint64_t offset;
+
+	if (swi_hold_find(f->sn, f->id, &offset))
+		swi_fetch_done(f, offset);
+	else
+		fetch_begin(f);
 }
 
 bool swi_fetch_leased(struct swi_snode *sn, struct swarm_oid id, struct swi_peer *peer,
@@ -558,8 +558,9 @@ void swi_fetch_join(struct swi_snode *sn, struct swi_want *w, struct swi_wnode *
 		swi_list_push_back(&f->wants, &w->link);
 		return;
 	}
-	f = calloc(1, sizeof(*f));
+	f = swi_pool_get(&sn->fetches.spare, sizeof(*f), SWI_FETCH_CLEAR);
 	SWI_BUG_ON(!f);
+	f->last_text[0] = 0;
 	f->sn = sn;
 	f->id = w->ref.id;
 	f->ref = w->ref;
@@ -568,7 +569,8 @@ void swi_fetch_join(struct swi_snode *sn, struct swi_want *w, struct swi_wnode *
 	swi_list_init(&f->wants);
 	swi_list_init(&f->followers);
 	HASH_ADD(hh, sn->fetches.by_id, id, sizeof(f->id), f);
+	sn->fetches.count++;
 	n->f = f;
 	swi_list_push_back(&f->wants, &w->link);
-	fetch_start(f);
+	fetch_begin(f);
 }

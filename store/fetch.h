@@ -14,6 +14,7 @@
 #include "store/digest.h"
 #include "store/directory.h"
 #include "store/locator.h"
+#include "store/pool.h"
 #include "store/room.h"
 
 enum swi_fetch_phase {
@@ -47,8 +48,6 @@ struct swi_fetch {
 	uint64_t len, bytes, offset;
 	/* pieces.c, cast.c */
 	struct swi_pieces *pieces;
-	bool striped;	 /* some came from another than the holder */
-	bool stripe_off; /* what came so did not match its digest: from one at a time from now on */
 	struct swi_list followers; /* struct swi_follower: READ what lands here */
 	bool followed;	     /* they hold the room: it is retired, not freed */
 	bool from_part;	     /* the holder is fetching it itself */
@@ -57,27 +56,32 @@ struct swi_fetch {
 	enum swi_direct direct;
 	bool direct_off; /* one failed: by messages from now on */
 	bool asked_home; /* the home's index was READ */
-	bool have_bucket;
-	uint64_t bucket;       /* where in our arena its pair lands */
+	uint64_t *pair;	       /* where its slots land, while they are needed: a pad, or a piece of our arena */
 	uint64_t direct_bytes; /* of the READ of the object */
 	struct swi_locator loc;
 	struct swi_link *link; /* of the READ in flight */
 	uint8_t link_phase;
 	struct swi_req rq;
-	struct swi_smsg_leased lease;
 	struct swi_read rd;
 	struct swi_spill_io io;
 	struct swi_parts *parts; /* it comes part by part (parts.c) */
 	struct swi_digest digest;
 	struct swi_timer pause;
 	int last_status;
+	/* The last two are texts for the most part, which a new fetch does not clear: SWI_FETCH_CLEAR. */
+	struct swi_smsg_leased lease;
 	char last_text[SWI_SMSG_TEXT];
 };
+#define SWI_FETCH_CLEAR offsetof(struct swi_fetch, lease.text)
 
 struct swi_fetches {
-	struct swi_fetch *by_id;
+	struct swi_fetch *by_id; /* beside them, under no object's id, always @anchor: the table is not made anew for each get */
+	struct swi_fetch *anchor;
+	uint32_t count;
 	struct swi_list fresh; /* struct swi_want, not looked at yet */
 	uint64_t in_flight;    /* READs and restores: nothing may be freed under them */
+	struct swi_pool spare, spare_wants; /* struct swi_fetch, struct swi_wnode */
+	uint32_t pads; /* a bit for each of the shared page's pads that is taken */
 };
 
 void swi_fetches_init(struct swi_snode *sn);

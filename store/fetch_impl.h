@@ -13,6 +13,7 @@ struct swi_wnode { /* the private half of a want */
 	bool for_peer;
 };
 
+/* The caller has just looked: it is not in memory here. */
 void swi_fetch_join(struct swi_snode *sn, struct swi_want *w, struct swi_wnode *n);
 void swi_fetch_unwanted(struct swi_fetch *f); /* a want left: perhaps it was the last */
 void swi_fetch_free(struct swi_fetch *f);
@@ -42,7 +43,7 @@ void swi_fetch_go_on(struct swi_fetch *f);
 bool swi_fetch_for_peers_only(struct swi_fetch *f);
 bool swi_fetch_hint_only(struct swi_fetch *f);
 bool swi_fetch_recovers(struct swi_fetch *f);
-/* Every want of the list, with a hold each on success. */
+/* Every want of the list, with a hold each on success: one of them is the caller's, which goes with this. */
 void swi_wants_answer(struct swi_snode *sn, struct swi_list *wants, int status, const char *text,
 		      uint64_t offset);
 

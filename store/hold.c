@@ -21,7 +21,7 @@ static struct swi_hold *record_make(struct swi_snode *sn, uint64_t offset)
 
 	if (h)
 		return h;
-	h = calloc(1, sizeof(*h));
+	h = swi_pool_get(&sn->holds.spare, sizeof(*h), sizeof(*h));
 	SWI_BUG_ON(!h);
 	h->offset = offset;
 	swi_list_init(&h->link);
@@ -35,13 +35,15 @@ static void record_free(struct swi_snode *sn, struct swi_hold *h)
 	swi_list_del(&h->link);
 	swi_list_del(&h->used);
 	HASH_DELETE(hh, sn->holds.by_offset, h);
-	free(h);
+	swi_pool_put(&sn->holds.spare, h);
 }
 
 void swi_holds_init(struct swi_snode *sn)
 {
 	swi_list_init(&sn->holds.retired);
 	swi_list_init(&sn->holds.used);
+	/* Nothing lies there. A table that is never empty is not made anew for each get. */
+	(void)record_make(sn, UINT64_MAX);
 }
 
 void swi_holds_fini(struct swi_snode *sn)
@@ -52,6 +54,7 @@ void swi_holds_fini(struct swi_snode *sn)
 		HASH_DELETE(hh, sn->holds.by_offset, h);
 		free(h);
 	}
+	swi_pool_fini(&sn->holds.spare);
 	swi_pinset_fini(&sn->holds.pins);
 }
 

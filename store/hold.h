@@ -10,6 +10,7 @@
 
 #include "store/node.h"
 #include "store/pin.h"
+#include "store/pool.h"
 #include "transport/base/hash.h"
 
 struct swi_hold {
@@ -25,13 +26,14 @@ struct swi_hold {
 };
 
 struct swi_holds {
-	struct swi_hold *by_offset;
+	struct swi_hold *by_offset; /* one of them, held by nobody, is always there */
 	struct swi_list retired;
 	struct swi_list used; /* in order of used_ns */
 	/* What came of those that were consumed, the last few dozen of them. */
 	uint32_t used_deleted, used_stayed;
 	uint64_t count, retired_bytes;
 	struct swi_pinset pins; /* as of the last scan */
+	struct swi_pool spare; /* struct swi_hold */
 };
 
 void swi_holds_init(struct swi_snode *sn);

@@ -201,6 +201,7 @@ int swi_lease_on_stand(struct swi_link *l, struct swi_rd *body)
 		return SWARM_EPROTO;
 	l->index_pairs = pairs;
 	l->may_read = true;
+	swi_locators_make(&l->sn->locators);
 	return 0;
 }
 

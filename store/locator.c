@@ -3,6 +3,20 @@
 #include "store/locator.h"
 #include "store/index.h"
 
+#define BYTES ((size_t)SWI_LOCATOR_SETS * SWI_LOCATOR_WAYS * sizeof(struct swi_locator))
+
+void swi_locators_make(struct swi_locators *ls)
+{
+	volatile uint8_t *p;
+
+	if (ls->v)
+		return;
+	ls->v = calloc(1, BYTES);
+	p = (volatile uint8_t *)ls->v;
+	for (size_t at = 0; p && at < BYTES; at += SWI_PAGE)
+		p[at] = 0;
+}
+
 void swi_locators_fini(struct swi_locators *ls)
 {
 	free(ls->v);
@@ -43,8 +57,7 @@ void swi_locator_put(struct swi_locators *ls, const struct swi_locator *loc)
 {
 	struct swi_locator *l, *set;
 
-	if (!ls->v)
-		ls->v = calloc((size_t)SWI_LOCATOR_SETS * SWI_LOCATOR_WAYS, sizeof(*ls->v));
+	swi_locators_make(ls);
 	if (!ls->v || !loc->epoch)
 		return;
 	l = find(ls, loc->id);

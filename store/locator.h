@@ -28,11 +28,13 @@ struct swi_locator {
 };
 
 struct swi_locators {
-	struct swi_locator *v; /* made with the first one */
+	struct swi_locator *v; /* made when the first peer may be READ */
 	uint32_t clock;
 	uint64_t count;
 };
 
+/* Makes the table, its pages too: else most cold gets wait for the kernel to clear one. Without memory nothing is remembered. */
+void swi_locators_make(struct swi_locators *ls);
 void swi_locators_fini(struct swi_locators *ls);
 /* NULL = none. Valid until the next call on @ls. */
 const struct swi_locator *swi_locator_find(struct swi_locators *ls, struct swarm_oid id);

@@ -269,7 +269,7 @@ static bool waits_wrongly(struct swi_host *h)
 /* Gives the core back. @back: we shall soon be here again. */
 static void leave(struct swi_host *h, bool back)
 {
-	const bool slept = atomic_exchange(&h->lead_sleeps, false), others = h->sn->fetches.by_id;
+	const bool slept = atomic_exchange(&h->lead_sleeps, false), others = h->sn->fetches.count;
 	bool must_ring = false;
 
 	if (back && !others)

@@ -128,6 +128,9 @@ static inline uint64_t swi_slot_sized(uint64_t word, uint64_t extent_bytes)
 	return word | (uint64_t)swi_size_class(extent_bytes) << 55;
 }
 
+#define SWI_PAIR_WORDS 16u
+#define SWI_PADS       24u
+
 struct swi_shm_head { /* start of the index memfd; one page */
 	uint32_t magic, version;
 	uint64_t index_bytes; /* of this memfd */
@@ -145,6 +148,8 @@ struct swi_shm_head { /* start of the index memfd; one page */
 	_Atomic uint32_t sleeping;  /* 1: the node core sleeps: ring the doorbell after a push */
 	_Atomic uint32_t tick;	    /* coarse time, 100 ms, for recency */
 	alignas(64) _Atomic uint64_t objects; /* the node core alone: its own and those of clients that left, minus removed */
+	/* The node core alone: here land pairs of other nodes' indexes (direct.c), which need registered memory. */
+	alignas(64) uint64_t pads[SWI_PADS][SWI_PAIR_WORDS];
 };
 static_assert(sizeof(struct swi_shm_head) <= SWI_PAGE, "one page");
 

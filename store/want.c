@@ -7,7 +7,13 @@
 
 void swi_fetches_init(struct swi_snode *sn)
 {
+	struct swi_fetch *anchor = calloc(1, sizeof(*anchor));
+
+	SWI_BUG_ON(!anchor);
 	swi_list_init(&sn->fetches.fresh);
+	sn->fetches.anchor = anchor;
+	/* Half as long as an id is: no id finds it. */
+	HASH_ADD_KEYPTR(hh, sn->fetches.by_id, &anchor->id, sizeof(anchor->id) / 2, anchor);
 }
 
 static void want_end(struct swi_want *w, struct swi_wnode *n)
@@ -15,7 +21,7 @@ static void want_end(struct swi_want *w, struct swi_wnode *n)
 	swi_timer_stop(&n->sn->timers, &n->timer);
 	swi_list_del(&w->link);
 	w->priv = NULL;
-	free(n);
+	swi_pool_put(&n->sn->fetches.spare_wants, n);
 }
 
 static void want_due_text(struct swi_snode *sn, struct swi_fetch *f, struct swi_want *w, int *code,
@@ -57,7 +63,7 @@ static void want_due(struct swi_timer *t)
 
 static void want_add(struct swi_snode *sn, struct swi_want *w, bool for_peer)
 {
-	struct swi_wnode *n = calloc(1, sizeof(*n));
+	struct swi_wnode *n = swi_pool_get(&sn->fetches.spare_wants, sizeof(*n), sizeof(*n));
 
 	SWI_BUG_ON(!n);
 	n->sn = sn;
@@ -124,6 +130,7 @@ bool swi_fetch_recovers(struct swi_fetch *f)
 void swi_wants_answer(struct swi_snode *sn, struct swi_list *wants, int status, const char *text,
 		      uint64_t offset)
 {
+	bool ours = !status; /* the hold: the last who hears of it gets it */
 	struct swi_list told;
 
 	swi_list_init(&told);
@@ -132,10 +139,14 @@ void swi_wants_answer(struct swi_snode *sn, struct swi_list *wants, int status, 
 		struct swi_want *w = swi_list_first(&told, struct swi_want, link);
 
 		want_end(w, w->priv);
-		if (!status)
+		if (!status && swi_list_empty(&told))
+			ours = false;
+		else if (!status)
 			swi_hold_add(sn, offset);
 		w->cb(w, status, text, offset);
 	}
+	if (ours) /* nobody wanted it any more */
+		swi_hold_drop(sn, offset);
 }
 
 static void want_begin(struct swi_snode *sn, struct swi_want *w)
@@ -187,6 +198,8 @@ void swi_fetches_fini(struct swi_snode *sn)
 		want_end(w, w->priv);
 	}
 	HASH_ITER(hh, sn->fetches.by_id, f, tmp) {
+		if (f == sn->fetches.anchor)
+			continue;
 		while (!swi_list_empty(&f->wants)) {
 			struct swi_want *w = swi_list_first(&f->wants, struct swi_want, link);
 
@@ -194,4 +207,10 @@ void swi_fetches_fini(struct swi_snode *sn)
 		}
 		swi_fetch_free(f);
 	}
+	if (sn->fetches.anchor)
+		HASH_DELETE(hh, sn->fetches.by_id, sn->fetches.anchor);
+	free(sn->fetches.anchor);
+	sn->fetches.anchor = NULL;
+	swi_pool_fini(&sn->fetches.spare);
+	swi_pool_fini(&sn->fetches.spare_wants);
 }

@@ -150,7 +150,7 @@ static void store(struct left *l, struct swi_snode *sn)
 		if (!swi_list_empty(&r->watches) || !swi_list_empty(&r->remotes))
 			say(l, "a watch of %016llx", (unsigned long long)r->id.w[0]);
 	}
-	if (sn->fetches.by_id || !swi_list_empty(&sn->fetches.fresh) || sn->fetches.in_flight)
+	if (sn->fetches.count || !swi_list_empty(&sn->fetches.fresh) || sn->fetches.in_flight)
 		say(l, "a fetch");
 	if (!swi_list_empty(&sn->dir.fresh) || !swi_list_empty(&sn->dir.dirty))
 		say(l, "a record to be looked at");

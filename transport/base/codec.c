@@ -2,7 +2,8 @@
 /* codec.c - see codec.h. Byte-wise little-endian stores compile to single moves on x86 and Arm. */
 #include "transport/base/codec.h"
 
-void swi_wr_raw(struct swi_wr *w, const void *p, uint32_t len)
+/* Inline: the lengths below are constants, and each of these becomes one move. */
+static inline void put(struct swi_wr *w, const void *p, uint32_t len)
 {
 	if (len > UINT32_MAX - w->len) {
 		w->len = UINT32_MAX;
@@ -13,29 +14,36 @@ void swi_wr_raw(struct swi_wr *w, const void *p, uint32_t len)
 	w->len += len;
 }
 
+void swi_wr_raw(struct swi_wr *w, const void *p, uint32_t len)
+{
+	put(w, p, len);
+}
+
 void swi_wr_u8(struct swi_wr *w, uint8_t v)
 {
-	swi_wr_raw(w, &v, 1);
+	put(w, &v, 1);
 }
 
 void swi_wr_u16(struct swi_wr *w, uint16_t v)
 {
 	const uint8_t b[2] = {(uint8_t)v, (uint8_t)(v >> 8)};
 
-	swi_wr_raw(w, b, sizeof(b));
+	put(w, b, sizeof(b));
 }
 
 void swi_wr_u32(struct swi_wr *w, uint32_t v)
 {
 	const uint8_t b[4] = {(uint8_t)v, (uint8_t)(v >> 8), (uint8_t)(v >> 16), (uint8_t)(v >> 24)};
 
-	swi_wr_raw(w, b, sizeof(b));
+	put(w, b, sizeof(b));
 }
 
 void swi_wr_u64(struct swi_wr *w, uint64_t v)
 {
-	swi_wr_u32(w, (uint32_t)v);
-	swi_wr_u32(w, (uint32_t)(v >> 32));
+	const uint8_t b[8] = {(uint8_t)v, (uint8_t)(v >> 8), (uint8_t)(v >> 16), (uint8_t)(v >> 24),
+			      (uint8_t)(v >> 32), (uint8_t)(v >> 40), (uint8_t)(v >> 48), (uint8_t)(v >> 56)};
+
+	put(w, b, sizeof(b));
 }
 
 void swi_wr_oid(struct swi_wr *w, struct swarm_oid v)

@@ -156,8 +156,16 @@ int swi_verbs_progress(struct swi_be *be, unsigned int budget)
 		n += cm_events(be);
 	if (SWI_UNLIKELY(!swi_list_empty(&be->flushing)))
 		n += reap(be);
-	if (!swi_list_empty(&be->dirty)) /* and what its callbacks posted */
+	if (!swi_list_empty(&be->dirty)) { /* and what its callbacks posted */
+		int m;
+
 		swi_verbs_ring(be);
+		/* A device that is software has carried it out by now: the second READ of a get is not left for another round. */
+		m = poll_cq(be, budget);
+		if (SWI_UNLIKELY(m < 0))
+			return m;
+		n += m;
+	}
 	return be->broken ? -ENODEV : n;
 }
 

@@ -190,10 +190,12 @@ static int chain_post(struct chain *c)
 
 static void ring_ep(struct swi_be_ep *ep)
 {
-	struct chain c = {.n = 0};
+	struct chain c; /* 5 KiB: what is used of it is written, nothing else */
 	struct swi_be_read *rd;
 	int err = 0;
 
+	c.n = 0;
+	c.lane = NULL;
 	while (!err && ep->state == EP_UP) {
 		rd = swi_list_first(&ep->reads_waiting, struct swi_be_read, link);
 		struct verbs_lane *l = rd ? pick_lane(ep, rd) : NULL;
