@@ -321,8 +321,9 @@ static void judge_deaths(const struct death *d, uint32_t rounds, uint32_t deaths
 
 	print_message("more than 10 ms: %u of %u rounds; without waits for a processor: %u\n", late, rounds, net);
 	assert_int_equal(cpu, 0);
-	assert_true(ours <= rounds / 100); /* the host may take our processor away: nobody counts that */
-	assert_true(net <= rounds / 100);
+	/* Our host may take a processor away, or a lock be held by somebody who has none: nobody counts that. */
+	assert_true(ours <= 1 + rounds / 100);
+	assert_true(net <= 1 + rounds / 50);
 	if (alone && getenv("SWARM_TEST_QUIET"))
 		assert_true(late <= rounds / 100);
 }
