@@ -305,7 +305,7 @@ static void cold_row(struct get_bench *b, struct perf_report *r, struct perf_bas
 	struct perf_row *row = perf_row_new(b->kind, "get, cold", b->size);
 	struct perf_arm *arm = perf_row_arm(row, "swarm", perf_samples(&b->o->c, iters));
 
-	perf_bases_open(bases, &b->rig, row, b->size);
+	perf_bases_open(bases, &b->rig, row, b->size, b->span);
 	for (uint32_t i = 0; i < o->runs; i++) {
 		run(b, iters, remote_fn(b), b->kind, arm);
 		perf_bases_run(bases, row, o->threads, iters);
@@ -331,7 +331,7 @@ static void warm_row(struct get_bench *b, struct perf_report *r, struct perf_bas
 		perf_report_row(r, row);
 		return;
 	}
-	perf_bases_open(bases, &b->rig, row, b->size);
+	perf_bases_open(bases, &b->rig, row, b->size, b->span);
 	for (uint32_t i = 0; i < o->runs; i++) {
 		perf_bases_run(bases, row, depth, iters);
 		run(b, iters, fn, b->kind, arm);
@@ -357,7 +357,8 @@ static void remote(struct get_bench *b, struct perf_report *r)
 		arena += b->back_count * ext * 2;
 	}
 
-	perf_rig_open(&b->rig, swi_align_up(arena, SWI_PAGE));
+	b->span = swi_align_up(arena, SWI_PAGE);
+	perf_rig_open(&b->rig, b->span);
 	b->count = arena * 3 / 2 / ext;
 	if (b->count * ext > b->rig.server_arena / 10 * 9)
 		perf_die(o, "%llu objects of %llu bytes are needed: give the server --arena=%lluM",

@@ -18,6 +18,7 @@ struct get_bench {
 	struct perf_rig rig;
 	enum perf_kind kind;
 	uint64_t size, count;
+	uint64_t span; /* remote: bytes of the reading store's arena */
 	uint64_t at[PERF_THREADS_MAX];	 /* next object of each thread */
 	uint8_t *copy[PERF_THREADS_MAX]; /* local bandwidth: where bytes are copied to */
 	uint32_t outs;
