@@ -89,11 +89,13 @@ of those is a read of its own.""" + FIO),
 .BR fio (1)
 with random reads of the same block size, one at a time; its value is the median completion latency.""" + FIO),
     "swarm_recover": ("time to open a kept spill log", """Writes a log of objects in a process of its own, then opens it again: closed segments are known from
-their footers. With \\fB--crash\\fR that process is killed, and the last segment is scanned. p50_ns is the median time of opening; it is an
-error when an object is missing.""" + FIO),
+their footers. With \\fB--crash\\fR that process is killed, and the last segment is scanned. p50_ns is the median time of opening, cpu_s_per_gb
+the CPU time of the process meanwhile for 10^9 bytes of objects in the log; it is an error when an object is missing. With
+\\fB--folders\\fR the log lies in so many, and fullest_folder_bytes is the most that one of them holds.""" + FIO),
     "swarm_get_spilling": ("local gets while the store spills", """Gets resident objects of a store while another process puts objects of 1 MiB as fast as it gets room, so
 that the store writes to disk all the while. The baseline is the same gets of the same call while nothing is written, turn by
-turn. p99_ratio is the ratio of the 99th percentiles, the median of the runs; ratio that of the medians."""),
+turn. p99_ratio is the ratio of the 99th percentiles, the median of the runs; ratio that of the medians. cpu_s_per_gb is the CPU time of the
+store, the threads that get left out, for 10^9 bytes that are spilled meanwhile."""),
     "swarm_task_rate": ("no-op tasks a second", """One driver submits tasks that do nothing and waits for all of them ("task, async"), and one after the
 other ("task, sync": from submit until the result is there). "submit" is the submitting alone. Starts a node of its own with
 .BR swarmd (1),

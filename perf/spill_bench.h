@@ -11,11 +11,14 @@
 #include "store/shm.h"
 #include "store/spill/spill.h"
 
+#define SPILL_FOLDERS_MAX 16u
+
 struct spill_opts {
 	struct perf_opts c;
 	const char *dir, *under; /* ours, below what was asked for */
 	bool small_pages;
 	uint64_t bytes, segment_bytes; /* of swarm_recover */
+	uint32_t folders;	       /* the same; 0 = 1 */
 	bool crash, keep;
 };
 
@@ -24,7 +27,8 @@ struct spill_bench {
 	uint64_t size, count; /* bytes on disk of an object (header and payload), objects in a run */
 	uint32_t depth;	      /* in flight */
 	struct swi_log log;
-	struct swi_disk *disk;
+	struct swi_disk *disk[SPILL_FOLDERS_MAX];
+	uint32_t disk_count;
 	struct swi_spill *sp;
 	struct swi_mem mem;
 	char *arena, *staging;
@@ -32,6 +36,7 @@ struct spill_bench {
 	struct perf_arm *samples; /* with -U, beside hist */
 	uint64_t slot_bytes;
 	double open_seconds;  /* that the log took to open */
+	double open_cpu_s;    /* and the CPU time of that */
 	uint64_t next, over;  /* objects begun and finished */
 	uint32_t *order;      /* in which they are taken; NULL = as they were written */
 	struct swi_list idle; /* slots without an object */

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "perf/common/bench.h"
@@ -33,6 +34,7 @@ struct gs {
 	uint64_t size, clock_ns;
 	pid_t writer;
 	int go; /* a byte: the store is there */
+	_Atomic uint64_t get_cpu_ns; /* CPU time of the threads that get */
 };
 
 /* ---- the writer, a process of its own ---- */
@@ -110,9 +112,24 @@ static void be_busy(const struct gs *g)
 
 /* ---- the gets ---- */
 
+static uint64_t cpu_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/* CPU time of the store: of all in this process but the threads that get. */
+static uint64_t store_cpu_ns(struct gs *g)
+{
+	return cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - atomic_load(&g->get_cpu_ns);
+}
+
 static void get_some(struct perf_worker *w)
 {
 	struct gs *g = w->load->ctx;
+	const uint64_t cpu = cpu_ns(CLOCK_THREAD_CPUTIME_ID);
 	uint64_t now = perf_now(), i = w->index;
 
 	while (perf_go(w, now)) {
@@ -135,6 +152,7 @@ static void get_some(struct perf_worker *w)
 		w->ops++;
 		w->bytes += g->size;
 	}
+	atomic_fetch_add(&g->get_cpu_ns, cpu_ns(CLOCK_THREAD_CPUTIME_ID) - cpu);
 }
 
 /* One half of a run; its p99 goes to *@out_p99. */
@@ -180,9 +198,11 @@ static void measure(struct gs *g, struct perf_report *r)
 		be_quiet(g);
 		(void)half(g, quiet, &base[i]);
 		be_busy(g);
-		const uint64_t before = spilled(g), ns = half(g, busy, &p99[i]);
+		const uint64_t before = spilled(g), cpu = store_cpu_ns(g), ns = half(g, busy, &p99[i]);
+		const uint64_t bytes = spilled(g) - before;
 
-		speed[i] = (double)(spilled(g) - before) * 1e9 / (double)swi_max_u64(ns, 1);
+		speed[i] = (double)bytes * 1e9 / (double)swi_max_u64(ns, 1);
+		perf_arm_cpu(busy, (double)(store_cpu_ns(g) - cpu) / (double)swi_max_u64(bytes, 1));
 		ratio[i] = base[i] > 0 ? p99[i] / base[i] : 0;
 	}
 	row->extra = json_object();

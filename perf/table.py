@@ -96,9 +96,13 @@ def lat(row):
     return text + (f"; means of 64: {ns(fine)}" if fine else "")
 
 
+def cpu(row):
+    return f", {row['cpu_s_per_gb']:.3f} CPU s/GB" if "cpu_s_per_gb" in row else ""
+
+
 def bw(row):
     text = f"{mb(row['bw_bytes_per_s'])} ({mb(row['bw_bytes_per_s_min'])} .. {mb(row['bw_bytes_per_s_max'])})"
-    return text + (f", {row['cpu_s_per_gb']:.3f} CPU s/GB" if "cpu_s_per_gb" in row else "")
+    return text + cpu(row)
 
 
 def ops(row):
@@ -112,7 +116,7 @@ def against(row):
             out.append(f"{b['name']}: {b['why_not']}")
             continue
         value = ns(b["value"]) if b["unit"] == "ns" else mb(b["value"]) if b["unit"] == "bytes_per_s" else f"{b['value']:,.0f} /s"
-        value += f", {b['cpu_s_per_gb']:.3f} CPU s/GB" if "cpu_s_per_gb" in b else ""
+        value += cpu(b)
         out.append(f"{b['name']} {value}: **{b['ratio']:.3f} x** ({b['ratio_min']:.3f} .. {b['ratio_max']:.3f})")
     return "; ".join(out) or "-"
 
@@ -223,11 +227,12 @@ def disk():
         return small[row["op"]] if row["size_bytes"] < 65536 else at_least(0.95)
 
     def recover(row):
-        return f"{row['p50_ns'] / 1e9:.3f} s ({row['p50_ns_min'] / 1e9:.3f} .. {row['p50_ns_max'] / 1e9:.3f}), {row['objects']:,} objects"
+        return (f"{row['p50_ns'] / 1e9:.3f} s ({row['p50_ns_min'] / 1e9:.3f} .. {row['p50_ns_max'] / 1e9:.3f}), {row['objects']:,} objects"
+                + cpu(row))
 
     def spilling(row):
         return (f"p99 {ns(row['p99_ns'])} ({ns(row['p99_ns_min'])} .. {ns(row['p99_ns_max'])}) while "
-                f"{mb(row['spill_bytes_per_s'])} are written; p50 {ns(row['p50_ns'])}")
+                f"{mb(row['spill_bytes_per_s'])} are written; p50 {ns(row['p50_ns'])}" + cpu(row))
     doc = load("get_spilling")
     row = doc and find(doc, "get, while spilling")
     base = row and (f"the same gets, nothing written, p99 {ns(row['baseline_p99_ns'])}: **{row['p99_ratio']:.3f} x** "

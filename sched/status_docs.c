@@ -11,118 +11,139 @@ static json_t *num(uint64_t v)
 	return json_integer((json_int_t)v);
 }
 
+struct count {
+	const char *name; /* NULL: the end */
+	uint64_t value;
+};
+
+static json_t *counts(const struct count *c)
+{
+	json_t *o = json_object();
+
+	for (; c->name; c++)
+		json_object_set_new(o, c->name, num(c->value));
+	return o;
+}
+
 static json_t *task_counts(const struct swi_node *n)
 {
 	const uint64_t *c = n->graph.count;
-	json_t *o = json_object();
 
-	json_object_set_new(o, "submitted", num(n->st.submitted));
-	json_object_set_new(o, "duplicates", num(n->st.duplicates));
-	json_object_set_new(o, "waiting", num(c[SWI_TASK_WAITING]));
-	json_object_set_new(o, "ready", num(c[SWI_TASK_READY]));
-	json_object_set_new(o, "placed", num(c[SWI_TASK_PLACED]));
-	json_object_set_new(o, "done", num(n->st.done));
-	json_object_set_new(o, "failed", num(n->st.failed));
-	json_object_set_new(o, "retried", num(n->st.retried));
-	json_object_set_new(o, "replaced", num(n->st.replaced));
-	json_object_set_new(o, "rerun", num(n->rebuild.reruns));
-	json_object_set_new(o, "nondeterministic", num(n->rebuild.nondeterministic));
-	return o;
+	return counts((const struct count[]){
+	    {"submitted", n->st.submitted},
+	    {"duplicates", n->st.duplicates},
+	    {"waiting", c[SWI_TASK_WAITING]},
+	    {"ready", c[SWI_TASK_READY]},
+	    {"placed", c[SWI_TASK_PLACED]},
+	    {"done", n->st.done},
+	    {"failed", n->st.failed},
+	    {"retried", n->st.retried},
+	    {"replaced", n->st.replaced},
+	    {"rerun", n->rebuild.reruns},
+	    {"nondeterministic", n->rebuild.nondeterministic},
+	    {NULL, 0},
+	});
 }
 
 static json_t *run_counts(struct swi_node *n)
 {
 	struct swi_runner_stats st;
-	json_t *o = json_object();
 
 	swi_runner_stats(n->runner, &st);
-	json_object_set_new(o, "done", num(st.runs_done));
-	json_object_set_new(o, "failed", num(st.runs_failed));
-	json_object_set_new(o, "run_ns", num(st.run_ns_total));
-	json_object_set_new(o, "args_local_bytes", num(st.args_local_bytes));
-	json_object_set_new(o, "args_fetched_bytes", num(st.args_fetched_bytes));
-	json_object_set_new(o, "given_back", num(st.given_back));
-	json_object_set_new(o, "prefetch_asked", num(n->prefetch.asked));
-	json_object_set_new(o, "prefetched", num(n->prefetch.done));
-	json_object_set_new(o, "prefetch_refused", num(n->prefetch.refused));
-	json_object_set_new(o, "workers_started", num(st.workers_started));
-	json_object_set_new(o, "workers_died", num(st.workers_died));
-	json_object_set_new(o, "workers_idle", num(st.workers_idle));
-	json_object_set_new(o, "workers_busy", num(st.workers_busy));
-	return o;
+	return counts((const struct count[]){
+	    {"done", st.runs_done},
+	    {"failed", st.runs_failed},
+	    {"run_ns", st.run_ns_total},
+	    {"args_local_bytes", st.args_local_bytes},
+	    {"args_fetched_bytes", st.args_fetched_bytes},
+	    {"given_back", st.given_back},
+	    {"prefetch_asked", n->prefetch.asked},
+	    {"prefetched", n->prefetch.done},
+	    {"prefetch_refused", n->prefetch.refused},
+	    {"workers_started", st.workers_started},
+	    {"workers_died", st.workers_died},
+	    {"workers_idle", st.workers_idle},
+	    {"workers_busy", st.workers_busy},
+	    {NULL, 0},
+	});
 }
 
 static json_t *store_counts(struct swi_node *n)
 {
 	struct swi_snode_stats st;
-	json_t *o = json_object();
 
 	swi_snode_stats(n->sn, &st);
-	json_object_set_new(o, "arena_bytes", num(st.arena_bytes));
-	json_object_set_new(o, "arena_used", num(st.arena_used));
-	json_object_set_new(o, "arena_largest_free", num(st.arena_largest_free));
-	json_object_set_new(o, "objects", num(st.objects));
-	json_object_set_new(o, "records", num(swi_dir_count(n->sn)));
-	json_object_set_new(o, "fetches", num(st.fetches));
-	json_object_set_new(o, "fetch_bytes", num(st.fetch_bytes));
-	json_object_set_new(o, "gets_one_read", num(st.warm_gets));
-	json_object_set_new(o, "gets_two_reads", num(st.cold_gets));
-	json_object_set_new(o, "gets_by_message", num(st.message_gets));
-	json_object_set_new(o, "served_bytes", num(st.served_bytes));
-	json_object_set_new(o, "restores", num(st.restores));
-	json_object_set_new(o, "restore_bytes", num(st.restore_bytes));
-	json_object_set_new(o, "spilled_objects", num(st.spilled_objects));
-	json_object_set_new(o, "spilled_bytes", num(st.spilled_bytes));
-	json_object_set_new(o, "evicted_bytes", num(st.evicted_bytes));
-	json_object_set_new(o, "dropped_unwritten", num(n->rebuild.dropped));
-	json_object_set_new(o, "quarantine_bytes", num(st.quarantine_bytes));
-	json_object_set_new(o, "quarantine_peak", num(st.quarantine_peak));
-	json_object_set_new(o, "lease_syncs", num(st.syncs));
-	json_object_set_new(o, "revoked", num(st.revoked));
-	json_object_set_new(o, "digest_errors", num(st.digest_errors));
-	json_object_set_new(o, "clients", num(st.clients));
-	return o;
+	return counts((const struct count[]){
+	    {"arena_bytes", st.arena_bytes},
+	    {"arena_used", st.arena_used},
+	    {"arena_largest_free", st.arena_largest_free},
+	    {"objects", st.objects},
+	    {"records", swi_dir_count(n->sn)},
+	    {"fetches", st.fetches},
+	    {"fetch_bytes", st.fetch_bytes},
+	    {"gets_one_read", st.warm_gets},
+	    {"gets_two_reads", st.cold_gets},
+	    {"gets_by_message", st.message_gets},
+	    {"served_bytes", st.served_bytes},
+	    {"restores", st.restores},
+	    {"restore_bytes", st.restore_bytes},
+	    {"spilled_objects", st.spilled_objects},
+	    {"spilled_bytes", st.spilled_bytes},
+	    {"evicted_bytes", st.evicted_bytes},
+	    {"moved_objects", st.moved_objects},
+	    {"moved_bytes", st.moved_bytes},
+	    {"dropped_unwritten", n->rebuild.dropped},
+	    {"quarantine_bytes", st.quarantine_bytes},
+	    {"quarantine_peak", st.quarantine_peak},
+	    {"lease_syncs", st.syncs},
+	    {"revoked", st.revoked},
+	    {"digest_errors", st.digest_errors},
+	    {"clients", st.clients},
+	    {NULL, 0},
+	});
 }
 
 static json_t *recovery_counts(const struct swi_node *n)
 {
 	const struct swi_rebuild *r = &n->rebuild;
-	json_t *o = json_object();
 
-	json_object_set_new(o, "objects_lost", num(r->objects_lost));
-	json_object_set_new(o, "objects_recovered", num(r->objects_recovered));
-	json_object_set_new(o, "objects_gone", num(r->objects_gone));
-	json_object_set_new(o, "last_recovery_ns", num(r->last_recovery_ns));
-	json_object_set_new(o, "recovery_ns", num(r->recovery_ns_total));
-	return o;
+	return counts((const struct count[]){
+	    {"objects_lost", r->objects_lost},
+	    {"objects_recovered", r->objects_recovered},
+	    {"objects_gone", r->objects_gone},
+	    {"last_recovery_ns", r->last_recovery_ns},
+	    {"recovery_ns", r->recovery_ns_total},
+	    {NULL, 0},
+	});
 }
 
 static json_t *lineage_counts(const struct swi_node *n)
 {
 	const struct swi_lineage *l = &n->lineage;
-	json_t *o = json_object();
 
-	json_object_set_new(o, "records", num(l->records));
-	json_object_set_new(o, "bytes", num(l->bytes));
-	json_object_set_new(o, "budget_bytes", num(l->budget));
-	json_object_set_new(o, "evicted", num(l->evicted));
-	json_object_set_new(o, "dropped", num(l->dropped));
-	return o;
+	return counts((const struct count[]){
+	    {"records", l->records},
+	    {"bytes", l->bytes},
+	    {"budget_bytes", l->budget},
+	    {"evicted", l->evicted},
+	    {"dropped", l->dropped},
+	    {NULL, 0},
+	});
 }
 
 /* Only the head counts them, so that a sum over the nodes is right. */
 static json_t *member_counts(const struct swi_node *n)
 {
-	json_t *o = json_object();
-
 	if (!n->o.head)
-		return o;
-	json_object_set_new(o, "joined", num(n->member.joined));
-	json_object_set_new(o, "died", num(n->member.died));
-	json_object_set_new(o, "drained", num(n->member.drained));
-	json_object_set_new(o, "started", num(n->scaler.started));
-	json_object_set_new(o, "start_failed", num(n->scaler.failed));
-	return o;
+		return json_object();
+	return counts((const struct count[]){
+	    {"joined", n->member.joined},
+	    {"died", n->member.died},
+	    {"drained", n->member.drained},
+	    {"started", n->scaler.started},
+	    {"start_failed", n->scaler.failed},
+	    {NULL, 0},
+	});
 }
 
 static json_t *status_part(struct swi_node *n)

@@ -90,7 +90,7 @@ static uint32_t cast_join(struct swi_cast *c, const struct swi_peer *p)
 	return c->count++;
 }
 
-bool swi_cast_send_on(struct swi_link *l, uint64_t req, struct swarm_oid id)
+bool swi_cast_send_on(struct swi_link *l, uint64_t req, struct swarm_oid id, bool whole)
 {
 	struct swi_snode *sn = l->sn;
 	struct swi_smsg_parent m = {.req = req};
@@ -113,6 +113,10 @@ bool swi_cast_send_on(struct swi_link *l, uint64_t req, struct swarm_oid id)
 		p = swi_peer_by_epoch(sn, c->member[i].epoch);
 		if (!p || !p->chosen)
 			continue;
+		if (whole) {
+			swi_serve_refuse(l, req, -EBUSY, "others READ it already");
+			return true;
+		}
 		m.epoch = c->member[i].epoch;
 		m.node = c->member[i].node;
 		swi_smsg_put_parent(&w, &m);

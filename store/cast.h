@@ -27,8 +27,8 @@ struct swi_casts {
 bool swi_is_large(const struct swi_snode *sn, uint64_t len);
 
 /* ---- the root ---- */
-/* True: the reader was sent to another reader. False: it gets the object from here. */
-bool swi_cast_send_on(struct swi_link *l, uint64_t req, struct swarm_oid id);
+/* True: the reader was sent to another reader, or, if it asked for the @whole, refused. False: it gets the object from here. */
+bool swi_cast_send_on(struct swi_link *l, uint64_t req, struct swarm_oid id, bool whole);
 void swi_casts_fini(struct swi_snode *sn);
 
 /* ---- a node that is still fetching ---- */

@@ -13,19 +13,21 @@
 #include "transport/base/list.h"
 #include "transport/base/log.h"
 
-#define SWI_DISK_ALIGN 4096u /* offset, length and address of every READ and WRITE */
+#define SWI_DISK_ALIGN 4096u /* offset and length of every READ, WRITE and PUNCH, and its address */
 
 struct swi_disk;
 struct swi_file;
 
-enum swi_dio_op { SWI_DIO_READ, SWI_DIO_WRITE, SWI_DIO_SYNC };
+/* PUNCH gives the bytes of a range back to the file system: a hole, read as zeros. -EOPNOTSUPP where it cannot. */
+enum swi_dio_op { SWI_DIO_READ, SWI_DIO_WRITE, SWI_DIO_SYNC, SWI_DIO_PUNCH };
+#define SWI_DIO_OPS 4u
 
 /* One transfer. The struct and its memory are the disk's from submit() until cb(). */
 struct swi_dio {
 	struct swi_list link; /* the disk's while queued; the caller's otherwise */
 	enum swi_dio_op op;
 	struct swi_file *file;
-	void *buf;    /* SWI_DISK_ALIGN aligned; inside the registered memory where possible */
+	void *buf;    /* of a transfer: SWI_DISK_ALIGN aligned; inside the registered memory where possible */
 	uint64_t off; /* SWI_DISK_ALIGN aligned */
 	uint32_t len; /* SWI_DISK_ALIGN multiple, at most 1 GiB */
 	int status;   /* at cb(): 0 = all of it was done, else -EIO, -ENOSPC, ...; a short transfer is retried inside */
@@ -33,6 +35,15 @@ struct swi_dio {
 	void *owner;
 	uint32_t sent, parts; /* the disk's own */
 };
+
+/* Whether a disk may take it; buf, off and len of a SYNC mean nothing. */
+static inline bool swi_dio_valid(const struct swi_dio *dio)
+{
+	const uintptr_t buf = dio->op == SWI_DIO_PUNCH ? 0 : (uintptr_t)dio->buf;
+
+	return dio->op == SWI_DIO_SYNC || (!((buf | dio->off | dio->len) % SWI_DISK_ALIGN) && dio->len &&
+					   dio->len <= GIB(1));
+}
 
 struct swi_disk_ops {
 	uint32_t size;
@@ -45,8 +56,6 @@ struct swi_disk_ops {
 	uint64_t (*held_bytes)(struct swi_file *f);
 	void (*close)(struct swi_file *f); /* nothing may be in flight on it */
 	int (*unlink)(struct swi_disk *d, const char *name);
-	/* Gives the bytes of a range back to the file system, or -EOPNOTSUPP. */
-	int (*punch)(struct swi_file *f, uint64_t off, uint64_t len);
 	/* Calls @each for every file name in the folder, in a fixed order. */
 	int (*list)(struct swi_disk *d, void (*each)(void *ctx, const char *name), void *ctx);
 	int (*space)(struct swi_disk *d, uint64_t *out_free, uint64_t *out_total);

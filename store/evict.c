@@ -6,6 +6,9 @@
 
 #define SLOTS_A_STEP   8192u
 #define VICTIMS	       64u
+#define CALM	       8u /* while nobody waits for room: one such part of these in a step, ... */
+#define PUT_OFF_MAX    16u /* ... and none in so many busy steps */
+#define KNOWN_MAX      32768u
 #define SPILLING_MAX   1024u /* small ones are written together */
 #define SPILLING_BYTES MIB(64)
 #define RETRY_NS       (5 * NS_PER_MS)
@@ -48,10 +51,12 @@ bool swi_evict_plenty(struct swi_snode *sn, uint64_t bytes)
 	return swi_sat_add(sn->extents.used, bytes) <= m.low;
 }
 
+static void pass_begin(struct swi_snode *sn, bool taking);
+
 void swi_evict_init(struct swi_snode *sn)
 {
 	swi_list_init(&sn->evict.written);
-	sn->evict.left = swi_index_slots(&sn->index);
+	pass_begin(sn, false);
 }
 
 /* ---- how fast the disk is ---- */
@@ -268,6 +273,50 @@ void swi_evict_fini(struct swi_snode *sn)
 
 	HASH_ITER(hh, sn->evict.spilling, s, tmp)
 		spilling_free(s);
+	free(sn->evict.known.slot);
+	sn->evict.known.slot = NULL;
+}
+
+/* ---- few objects in a large index ---- */
+
+static void known_add(struct swi_known *k, uint64_t slot)
+{
+	if (!k->all)
+		return;
+	if (k->n == KNOWN_MAX || slot > UINT32_MAX)
+		k->all = false;
+	else
+		k->slot[k->n++] = (uint32_t)slot;
+}
+
+/* Back to its beginning: what the round has not seen yet follows what it kept. */
+static void known_rewind(struct swi_known *k)
+{
+	if (k->n > k->at)
+		memmove(k->slot + k->kept, k->slot + k->at, (k->n - k->at) * sizeof(*k->slot));
+	k->n = k->kept + k->n - k->at;
+	k->kept = k->at = 0;
+}
+
+static void known_forget(struct swi_snode *sn)
+{
+	struct swi_known *k = &sn->evict.known;
+
+	if (!k->slot)
+		k->slot = malloc(KNOWN_MAX * sizeof(*k->slot));
+	k->all = k->slot != NULL; /* without it every round goes over all slots */
+	k->kept = k->at = k->n = 0;
+	k->whole_ns = sn->now_ns;
+}
+
+void swi_evict_note(struct swi_snode *sn, uint64_t slot)
+{
+	const struct swi_evict *e = &sn->evict;
+	const uint64_t slots = swi_index_slots(&sn->index);
+
+	/* While a survey of all goes on, what lies ahead of the hand is found by it. */
+	if (e->few || e->taking || (slot + slots - e->slot) % slots >= e->left)
+		known_add(&sn->evict.known, slot);
 }
 
 /* ---- choosing ---- */
@@ -353,16 +402,22 @@ static bool may_leave(struct swi_snode *sn, const struct swi_local *lo, enum swi
 	return true;
 }
 
-/* Begins the next pass over the whole index. */
+/* Begins the next pass, over the known slots where those are enough. */
 static void pass_begin(struct swi_snode *sn, bool taking)
 {
-	sn->evict.taking = taking;
-	sn->evict.gone = false;
-	sn->evict.left = swi_index_slots(&sn->index);
+	struct swi_evict *e = &sn->evict;
+
+	e->taking = taking;
+	e->gone = false;
+	known_rewind(&e->known);
+	e->few = e->known.all && (taking || sn->now_ns - e->known.whole_ns <= SURVEY_NS);
+	e->left = swi_index_slots(&sn->index);
 	if (taking)
 		return;
-	sn->evict.going = false;
-	memset(sn->evict.by_class, 0, sizeof(sn->evict.by_class));
+	if (!e->few)
+		known_forget(sn);
+	e->going = false;
+	memset(e->by_class, 0, sizeof(e->by_class));
 }
 
 /* The cheapest classes that together hold @want bytes. */
@@ -377,6 +432,11 @@ static void survey_over(struct swi_snode *sn, uint64_t want)
 		if (sum >= want)
 			break;
 	}
+	if (e->few && sum < want) { /* what clients made since counts now */
+		e->known.all = false;
+		pass_begin(sn, false);
+		return;
+	}
 	pass_begin(sn, sum > 0);
 	if (sum)
 		return;
@@ -387,46 +447,89 @@ static void survey_over(struct swi_snode *sn, uint64_t want)
 		sn->hooks.need_room(sn->hooks.ctx);
 }
 
+static bool pass_over(const struct swi_evict *e)
+{
+	return e->few ? e->known.at == e->known.n : !e->left;
+}
+
 static bool next(struct swi_snode *sn, struct swi_local *lo)
 {
 	struct swi_evict *e = &sn->evict;
-	const bool found = swi_local_at(sn, e->slot, lo);
+	struct swi_known *k = &e->known;
+	bool found;
 
+	e->looks++;
+	if (e->few) {
+		const uint32_t slot = k->slot[k->at++];
+
+		found = swi_local_at(sn, slot, lo);
+		if (found)
+			k->slot[k->kept++] = slot;
+		return found;
+	}
+	found = swi_local_at(sn, e->slot, lo);
+	if (found && !e->taking)
+		known_add(k, e->slot);
 	e->slot = e->slot + 1 == swi_index_slots(&sn->index) ? 0 : e->slot + 1;
 	e->left--;
 	return found;
 }
 
+/* What next() found is found once more. */
+static void step_back(struct swi_snode *sn)
+{
+	struct swi_evict *e = &sn->evict;
+
+	if (e->few) {
+		e->known.slot[--e->known.at] = e->known.slot[--e->known.kept];
+		return;
+	}
+	e->slot = (e->slot ? e->slot : swi_index_slots(&sn->index)) - 1;
+	e->left++;
+}
+
+static uint32_t so_many(struct swi_snode *sn, uint32_t n)
+{
+	return swi_room_missing(sn) ? n : n / CALM;
+}
+
 static void survey(struct swi_snode *sn, uint64_t want)
 {
 	struct swi_evict *e = &sn->evict;
+	uint32_t n = so_many(sn, SLOTS_A_STEP);
 	struct swi_local lo;
 	enum swi_back back;
 	uint32_t class;
 
-	for (uint32_t i = 0; i < SLOTS_A_STEP && e->left; i++)
-		if (next(sn, &lo) && may_leave(sn, &lo, &back, &class))
+	/* One with an object in it takes as long as many without. */
+	for (; n && !pass_over(e); n--) {
+		if (!next(sn, &lo))
+			continue;
+		n -= n < CALM ? n - 1 : CALM - 1;
+		if (may_leave(sn, &lo, &back, &class))
 			e->by_class[class] += lo.bytes;
-	if (!e->left)
+	}
+	if (pass_over(e))
 		survey_over(sn, want);
 }
 
 static void take(struct swi_snode *sn, uint64_t want)
 {
+	const uint32_t most = so_many(sn, VICTIMS);
 	struct swi_evict *e = &sn->evict;
 	struct swi_local victim[VICTIMS], lo;
 	enum swi_back back;
 	uint64_t got = 0;
 	uint32_t n = 0, class;
 
-	for (uint32_t i = 0; i < SLOTS_A_STEP && e->left && got < want && n < VICTIMS; i++) {
-		const uint64_t slot = e->slot;
-
-		if (!next(sn, &lo) || !may_leave(sn, &lo, &back, &class) || class > e->limit)
+	for (uint32_t i = so_many(sn, SLOTS_A_STEP); i && !pass_over(e) && got < want && n < most; i--) {
+		if (!next(sn, &lo))
+			continue;
+		i -= i < CALM ? i - 1 : CALM - 1;
+		if (!may_leave(sn, &lo, &back, &class) || class > e->limit)
 			continue;
 		if (back == SWI_BACK_WRITE && !may_begin(sn, lo.bytes)) {
-			e->slot = slot; /* goes on here when something was written */
-			e->left++;
+			step_back(sn); /* goes on here when something was written */
 			e->retry_ns = sn->now_ns + RETRY_NS;
 			break;
 		}
@@ -436,17 +539,28 @@ static void take(struct swi_snode *sn, uint64_t want)
 			e->gone = true;
 		} else {
 			victim[n++] = lo;
+			e->known.kept -= e->few; /* named again when it is put back */
 		}
 	}
 	if (n)
 		leave(sn, victim, n);
-	if (e->left)
+	if (!pass_over(e))
 		return;
 	e->shy = e->shy || !e->gone; /* or we would go round for as long as the readers read */
 	pass_begin(sn, false);
 }
 
-int swi_evict_step(struct swi_snode *sn)
+/* What nobody waits for is done while there is nothing else to do, unless that never happens. */
+static bool put_off(struct swi_snode *sn, bool busy)
+{
+	struct swi_evict *e = &sn->evict;
+
+	if (!busy || swi_room_missing(sn) || ++e->put_off > PUT_OFF_MAX)
+		e->put_off = 0;
+	return e->put_off;
+}
+
+int swi_evict_step(struct swi_snode *sn, bool busy)
 {
 	struct swi_evict *e = &sn->evict;
 	uint64_t want;
@@ -458,7 +572,7 @@ int swi_evict_step(struct swi_snode *sn)
 		e->retry_ns = 0;
 		return 0;
 	}
-	if (sn->now_ns < e->retry_ns)
+	if (sn->now_ns < e->retry_ns || put_off(sn, busy))
 		return 0;
 	e->retry_ns = 0;
 	if (e->taking && sn->now_ns - e->survey_ns > SURVEY_NS)

@@ -4,7 +4,8 @@
  *
  * From the high-water mark of the arena on, before anybody waits, until the low one; and when somebody waits.
  * What goes first is policy.h's to say. A hand goes around the index: once to survey, adding up bytes by
- * class of price, once to take what is cheap enough. Secondary copies and what is on disk already are
+ * class of price, once to take what is cheap enough. A few objects in a large index are remembered by their slots,
+ * so that most rounds go over those alone: what the last round of all slots found, and what was published here since. Secondary copies and what is on disk already are
  * dropped, primary copies are written first, or dropped where running their task again is much cheaper. An
  * object leaves by: out of the index, fence, look at every pin; found pinned, it goes back. While it is being
  * written it stays in the index and is served.
@@ -35,7 +36,17 @@ struct swi_meter { /* bytes per second of a disk, while it has something to do *
 	uint32_t busy;
 };
 
+struct swi_known { /* slots in which there was an object; one may be named twice, and be empty by now */
+	uint32_t *slot;	   /* [0, kept) and [at, n); NULL until the first survey */
+	uint32_t kept, at, n;
+	bool all;	   /* of the last round over all slots, and of what was published here since */
+	uint64_t whole_ns; /* when that round began */
+};
+
 struct swi_evict {
+	struct swi_known known;
+	bool few;	     /* this round goes over the known ones */
+	uint32_t put_off;    /* steps in a row in which others had something to do */
 	uint64_t slot;	     /* the hand */
 	uint64_t left;	     /* slots until this pass is over */
 	bool taking;	     /* else: surveying */
@@ -54,11 +65,15 @@ struct swi_evict {
 	struct swi_list written; /* they may leave */
 	struct swi_meter write, read;
 	uint64_t remade_objects, remade_bytes; /* dropped unwritten: their task can run again */
+	uint64_t looks; /* at slots */
 };
 
 void swi_evict_init(struct swi_snode *sn);
 void swi_evict_fini(struct swi_snode *sn);
-int swi_evict_step(struct swi_snode *sn);
+/* @busy: somebody else had something to do in this step, so what nobody waits for may wait. */
+int swi_evict_step(struct swi_snode *sn, bool busy);
+/* An object was published in @slot. */
+void swi_evict_note(struct swi_snode *sn, uint64_t slot);
 uint64_t swi_evict_deadline_ns(struct swi_snode *sn);
 /* Is the arena fuller than its high-water mark? */
 bool swi_evict_tight(struct swi_snode *sn);

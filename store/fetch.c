@@ -26,6 +26,7 @@ void swi_fetch_lease_back(struct swi_fetch *f)
 	if (p)
 		swi_peer_say_end(f->sn, p, f->lease.lease);
 	f->leased = false;
+	swi_stripes_end(f);
 }
 
 static void give_room_back(struct swi_fetch *f)
@@ -165,8 +166,13 @@ void swi_fetch_holder_failed(struct swi_fetch *f, int status, const char *why)
 		sn->stats.digest_errors++;
 		swi_error(sn->log, "%s", f->last_text);
 	}
-	if (status == -ENOENT || status == SWARM_ECORRUPT || status == SWARM_ESTALE)
+	if (status == SWARM_ECORRUPT && f->striped) { /* whose bytes they are is not known: once more, from one at a time */
+		f->striped = false;
+		f->stripe_off = true;
+		memset(f->tried, 0, sizeof(f->tried));
+	} else if (status == -ENOENT || status == SWARM_ECORRUPT || status == SWARM_ESTALE) {
 		swi_dir_have_not(sn, f->ref, f->holder, status);
+	}
 	swi_fetch_lease_back(f);
 	fetch_next_holder(f);
 }

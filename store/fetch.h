@@ -48,6 +48,8 @@ struct swi_fetch {
 	uint64_t len, bytes, offset;
 	/* pieces.c, cast.c */
 	struct swi_pieces *pieces;
+	bool striped;	 /* some came from another than the holder */
+	bool stripe_off; /* what came so did not match its digest: from one at a time from now on */
 	struct swi_list followers; /* struct swi_follower: READ what lands here */
 	bool followed;	     /* they hold the room: it is retired, not freed */
 	bool from_part;	     /* the holder is fetching it itself */

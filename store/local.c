@@ -66,11 +66,14 @@ void swi_head_begin(struct swi_object_head *h, struct swarm_ref ref, uint64_t le
 int swi_local_publish(struct swi_snode *sn, struct swarm_oid id, uint32_t gen, uint64_t offset,
 		      uint64_t bytes)
 {
-	const int rc = swi_index_insert(&sn->index, swi_index_key(id), gen, offset, bytes, NULL);
+	uint64_t slot;
+	const int rc = swi_index_insert(&sn->index, swi_index_key(id), gen, offset, bytes, &slot);
 
-	if (!rc)
-		atomic_fetch_add_explicit(&sn->shm->objects, 1, memory_order_relaxed);
-	return rc;
+	if (rc)
+		return rc;
+	atomic_fetch_add_explicit(&sn->shm->objects, 1, memory_order_relaxed);
+	swi_evict_note(sn, slot);
+	return 0;
 }
 
 void swi_local_set_flags(const struct swi_local *lo, uint32_t set, uint32_t clear)

@@ -284,7 +284,7 @@ int swi_snode_step(struct swi_snode *sn)
 	n += swi_client_sets_step(sn);
 	n += swi_notify_step(sn);
 	n += swi_relocate_step(sn);
-	n += swi_evict_step(sn);
+	n += swi_evict_step(sn, n > 0);
 	n += swi_holds_step(sn);
 	n += swi_quarantine_step(sn);
 	n += swi_grants_step(sn);

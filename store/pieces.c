@@ -25,28 +25,78 @@ uint64_t swi_pieces_landed(const struct swi_fetch *f)
 
 static void piece_done(struct swi_read *rd, int status);
 
-static int post(struct swi_fetch *f, uint64_t len)
+static uint32_t *busy_of(struct swi_pieces *ps, struct swi_stripe *from)
 {
-	struct swi_pieces *ps = f->pieces;
+	return from ? &from->busy : &ps->first_busy;
+}
+
+/* READs the piece from where it says. */
+static int read_piece(struct swi_fetch *f, struct swi_piece *pc)
+{
 	struct swi_snode *sn = f->sn;
-	struct swi_peer *p = swi_peer_by_epoch(sn, f->holder_epoch);
-	struct swi_piece *pc = &ps->piece[ps->next % SWI_PIECES_WINDOW];
+	const struct swi_stripe *st = pc->from;
+	struct swi_peer *p = swi_peer_by_epoch(sn, st ? st->epoch : f->holder_epoch);
 	int rc;
 
 	if (!p || !p->chosen)
 		return SWARM_EPEERLOST;
-	*pc = (struct swi_piece){.rd = {.cb = piece_done, .owner = f}, .end = ps->posted + len};
+	pc->rd = (struct swi_read){.cb = piece_done, .owner = f};
 	sn->fetches.in_flight++;
-	rc = swi_conn_read(p->chosen->conn, f->lease.region, f->lease.offset + ps->posted,
-			   sn->arena + f->offset + ps->posted, len, &pc->rd);
+	rc = swi_conn_read(p->chosen->conn, st ? st->region : f->lease.region,
+			   (st ? st->offset : f->lease.offset) + pc->at,
+			   sn->arena + f->offset + pc->at, pc->end - pc->at, &pc->rd);
 	if (rc) {
 		sn->fetches.in_flight--;
 		return rc;
 	}
 	sn->stats.get_reads++;
+	f->pieces->busy++;
+	(*busy_of(f->pieces, pc->from))++;
+	return 0;
+}
+
+/* A stripe that failed leaves its piece to the first holder. */
+static int read_or_leave(struct swi_fetch *f, struct swi_piece *pc)
+{
+	int rc = read_piece(f, pc);
+
+	if (!rc || !pc->from)
+		return rc;
+	pc->from->usable = false;
+	pc->from = NULL;
+	return read_piece(f, pc);
+}
+
+/* Who has the fewest under way; false: everybody has enough. The header comes from the first holder. */
+static bool choose(struct swi_pieces *ps, struct swi_stripe **out_from)
+{
+	uint32_t least = ps->first_busy;
+
+	*out_from = NULL;
+	for (uint32_t i = 0; i < ps->stripes && ps->posted; i++) {
+		struct swi_stripe *st = &ps->stripe[i];
+
+		if (!st->usable || st->busy >= least)
+			continue;
+		least = st->busy;
+		*out_from = st;
+	}
+	return least < SWI_PIECES_WINDOW;
+}
+
+static int post(struct swi_fetch *f, struct swi_stripe *from, uint64_t len)
+{
+	struct swi_pieces *ps = f->pieces;
+	struct swi_piece *pc = &ps->piece[ps->next % SWI_PIECES_RING];
+	int rc;
+
+	*pc = (struct swi_piece){.at = ps->posted, .end = ps->posted + len, .from = from};
+	rc = read_or_leave(f, pc);
+	if (rc)
+		return rc;
+	f->striped |= pc->from != NULL;
 	ps->posted += len;
 	ps->next++;
-	ps->busy++;
 	return 0;
 }
 
@@ -65,9 +115,10 @@ static uint64_t next_len(const struct swi_fetch *f)
 static bool pump(struct swi_fetch *f)
 {
 	struct swi_pieces *ps = f->pieces;
+	struct swi_stripe *from;
 
-	while (!ps->status && ps->posted < ps->have && ps->next - ps->first < SWI_PIECES_WINDOW)
-		ps->status = post(f, next_len(f));
+	while (!ps->status && ps->posted < ps->have && ps->next - ps->first < SWI_PIECES_RING && choose(ps, &from))
+		ps->status = post(f, from, next_len(f));
 	return !ps->busy && (ps->status || ps->landed == HEAD + f->len);
 }
 
@@ -75,19 +126,27 @@ static void piece_done(struct swi_read *rd, int status)
 {
 	struct swi_fetch *f = rd->owner;
 	struct swi_pieces *ps = f->pieces;
+	struct swi_piece *pc = swi_container_of(rd, struct swi_piece, rd);
 	const uint64_t before = ps->landed;
 
 	f->sn->fetches.in_flight--;
 	ps->busy--;
-	swi_container_of(rd, struct swi_piece, rd)->done = true;
+	(*busy_of(ps, pc->from))--;
+	if (status && pc->from && !ps->status) {
+		pc->from->usable = false;
+		pc->from = NULL;
+		status = read_piece(f, pc);
+		if (!status)
+			return;
+	}
+	pc->done = true;
 	if (status && !ps->status)
 		ps->status = status;
-	while (!ps->status && ps->first < ps->next && ps->piece[ps->first % SWI_PIECES_WINDOW].done)
-		ps->landed = ps->piece[ps->first++ % SWI_PIECES_WINDOW].end;
+	while (!ps->status && ps->first < ps->next && ps->piece[ps->first % SWI_PIECES_RING].done)
+		ps->landed = ps->piece[ps->first++ % SWI_PIECES_RING].end;
 	if (ps->landed > before)
 		swi_followers_more(f, 0);
-	if (pump(f))
-		swi_fetch_read_over(f, ps->status);
+	swi_pieces_go_on(f);
 }
 
 void swi_pieces_begin(struct swi_fetch *f)
@@ -104,7 +163,15 @@ void swi_pieces_begin(struct swi_fetch *f)
 		f->pieces->posted = f->pieces->landed = HEAD;
 	}
 	f->phase = SWI_FETCH_READ;
+	f->striped = false;
 	swi_followers_give(f);
+	if (!part && !f->stripe_off && f->len >= SWI_STRIPE_MIN * swi_piece_bytes(f->sn))
+		swi_stripes_ask(f);
+	swi_pieces_go_on(f);
+}
+
+void swi_pieces_go_on(struct swi_fetch *f)
+{
 	if (pump(f))
 		swi_fetch_read_over(f, f->pieces->status);
 }
@@ -117,6 +184,5 @@ void swi_pieces_more(struct swi_fetch *f, int status, uint64_t have)
 		ps->status = status;
 	else if (HEAD + have > ps->have)
 		ps->have = HEAD + have;
-	if (pump(f))
-		swi_fetch_read_over(f, ps->status);
+	swi_pieces_go_on(f);
 }

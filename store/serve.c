@@ -209,6 +209,10 @@ int swi_serve_on_lease(struct swi_link *l, struct swi_rd *body)
 	if (swi_smsg_get_lease(body, &m))
 		return SWARM_EPROTO;
 	in_memory = swi_local_find(sn, m.id, &lo);
+	if (!in_memory && (m.flags & SWI_LEASE_WHOLE)) {
+		swi_serve_refuse(l, m.req, -EAGAIN, "the object is not in memory");
+		return 0;
+	}
 	if (!in_memory && !swi_spilled_here(sn, m.id, &len)) {
 		if (!swi_follow(l, &m))
 			swi_serve_refuse(l, m.req, -ENOENT, "the object is not here any more");
@@ -219,7 +223,7 @@ int swi_serve_on_lease(struct swi_link *l, struct swi_rd *body)
 		return 0;
 	}
 	if (!(m.flags & SWI_LEASE_FROM_YOU) && swi_is_large(sn, in_memory ? lo.len : len) &&
-	    swi_cast_send_on(l, m.req, m.id))
+	    swi_cast_send_on(l, m.req, m.id, m.flags & SWI_LEASE_WHOLE))
 		return 0;
 	if (in_memory) {
 		swi_hold_add(sn, lo.offset);

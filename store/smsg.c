@@ -116,7 +116,7 @@ int swi_smsg_get_lease(struct swi_rd *r, struct swi_smsg_lease *out)
 	m.id = swi_rd_oid(r);
 	m.flags = swi_rd_u8(r);
 	m.sent_by = swi_rd_u64(r);
-	if (rd_end(r) || swi_oid_is_zero(m.id) || m.flags & ~SWI_LEASE_FROM_YOU)
+	if (rd_end(r) || swi_oid_is_zero(m.id) || m.flags & ~(SWI_LEASE_FROM_YOU | SWI_LEASE_WHOLE))
 		return SWARM_EPROTO;
 	*out = m;
 	return 0;

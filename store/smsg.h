@@ -60,6 +60,7 @@ struct swi_smsg_located {
 	char text[SWI_SMSG_TEXT];
 };
 #define SWI_LEASE_FROM_YOU 0x01u /* not from another reader: that was tried */
+#define SWI_LEASE_WHOLE	   0x02u /* only if it lies in memory now, whole: the reader has another holder, too */
 
 struct swi_smsg_lease {
 	uint64_t req;

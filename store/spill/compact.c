@@ -3,12 +3,17 @@
  * compact.c - getting back what dead records hold, without waiting for a whole segment to die.
  *
  * A closed segment of which half or less is alive becomes a victim. First its dead ranges are given
- * back to the file system by punching holes, one in every turn, for a file system that discards
- * blocks takes up to a second for one. Where that is not supported, or the dead records are too
- * small for it, its live records are read, verified and appended anew, and
- * the file goes when the last has moved. Both are bounded in each turn, so that writes go on beside.
- * A copy replaces its original in the index only when it is written (keep mode: durable).
- * Owner thread only.
+ * back to the file system by punching holes, one after the other: a file system that discards
+ * blocks takes up to a second for one, so the disk does it beside its transfers. Where that is not
+ * supported, or the dead records are too small for it, its live records are read, verified and
+ * appended anew, and the file goes when the last has moved. Both are bounded in each turn, so that
+ * writes go on beside. A copy replaces its original in the index only when it is written (keep mode:
+ * durable).
+ *
+ * A hole is punched only where nothing is written, moved or read any more: the segment is closed,
+ * what lies in a gap is dead, and reads that began before the gaps were looked for have ended (they
+ * may be of a record that died since). Its bytes count as given back when all holes of the segment
+ * are there, and the file cannot go before, as the segment is busy. Owner thread only.
  */
 #include "store/spill/log_impl.h"
 
@@ -52,6 +57,7 @@ static void victim_over(struct swi_spill *sp)
 	free(sp->gaps);
 	sp->gaps = NULL;
 	sp->gap_count = sp->gap_next = 0;
+	sp->gap_done = 0;
 	sp->victim = NULL;
 }
 
@@ -124,36 +130,85 @@ static bool may_punch(const struct swi_spill *sp, const struct swi_seg *seg)
 	return !sp->disks[seg->disk].no_punch && swi_list_empty(&seg->tombs) && !seg->emptied;
 }
 
-static void punch_some(struct swi_spill *sp, struct swi_seg *seg)
+/* Reads that began before the gaps were looked for. */
+static bool old_reads(const struct swi_seg *seg)
 {
-	struct spill_disk *sd = &sp->disks[seg->disk];
-	uint64_t sum = 0;
-	int rc = 0;
+	return seg->reads[!seg->phase];
+}
 
-	if (sp->gap_next < sp->gap_count) {
-		const struct swi_gap *g = &sp->gaps[sp->gap_next++];
-
-		rc = sd->d->ops->punch(seg->file, g->off, g->len);
-	}
-	if (rc) {
+static void punch_failed(struct swi_spill *sp, struct spill_disk *sd, int rc)
+{
+	if (rc != -EIO && rc != -ENOSPC && rc != -ENOMEM) { /* never, as it seems */
 		sd->no_punch = true;
 		swi_info(sp->log, "spill folder %s: no holes can be punched (%s), copying instead",
 			 sd->d->ops->path(sd->d), swarm_strerror(rc));
-	}
-	if (!rc && sp->gap_next < sp->gap_count)
 		return;
+	}
+	sp->stats.write_errors++;
+	swi_warn(sp->log, "spill folder %s: a hole cannot be punched: %s; copying instead",
+		 sd->d->ops->path(sd->d), swarm_strerror(rc));
+}
+
+/* No more holes for this segment: the last is there, or @rc is why there is none. */
+static void punch_over(struct swi_spill *sp, struct swi_seg *seg, int rc)
+{
+	struct spill_disk *sd = &sp->disks[seg->disk];
+	uint64_t sum = 0;
+
+	if (rc)
+		punch_failed(sp, sd, rc);
 	/* All gaps were looked for anew, so this is the whole of what is punched by now. */
-	for (size_t i = 0; !rc && i < sp->gap_count; i++)
+	for (size_t i = 0; i < sp->gap_next; i++)
 		sum += sp->gaps[i].len;
-	if (!rc && sum > seg->punched) {
+	if (sum > seg->punched) {
 		sp->held_bytes -= sum - seg->punched;
 		seg->punched = sum;
-		sd->space_ns = 0;
+		swi_log_room_again(sd);
 	}
 	free(sp->gaps);
 	sp->gaps = NULL;
 	sp->gap_count = sp->gap_next = 0;
+	sp->gap_done = 0;
 	seg->emptied = true; /* the next step for this segment, if any, is to copy */
+}
+
+static void hole_done(struct swi_dio *dio)
+{
+	struct swi_seg *seg = dio->owner;
+	struct swi_spill *sp = seg->sp;
+
+	swi_log_dio_over(seg);
+	sp->punching = false;
+	if (sp->gaps) { /* else the victim was given up meanwhile: what this one gave is found the next time */
+		SWI_BUG_ON(sp->victim != seg);
+		sp->gap_done += dio->len;
+		if (!dio->status && sp->gap_done == sp->gaps[sp->gap_next].len) {
+			sp->gap_next++;
+			sp->gap_done = 0;
+		}
+		if (dio->status || sp->gap_next == sp->gap_count)
+			punch_over(sp, seg, dio->status);
+	}
+	swi_log_dio_end(seg);
+}
+
+static void punch_next(struct swi_spill *sp, struct swi_seg *seg)
+{
+	const struct swi_gap *g = &sp->gaps[sp->gap_next];
+	int rc;
+
+	if (sp->gap_next == sp->gap_count) {
+		punch_over(sp, seg, 0); /* there are none */
+		return;
+	}
+	sp->hole = (struct swi_dio){.op = SWI_DIO_PUNCH, .file = seg->file, .off = g->off + sp->gap_done,
+				    .len = (uint32_t)swi_min_u64(g->len - sp->gap_done, GIB(1)),
+				    .cb = hole_done, .owner = seg};
+	rc = swi_log_submit(sp, seg, &sp->hole);
+	if (rc)
+		punch_over(sp, seg, rc);
+	else
+		sp->punching = true;
 }
 
 /* ---- copies ---- */
@@ -292,8 +347,21 @@ static void move_some(struct swi_spill *sp, struct swi_seg *seg)
 	}
 }
 
+bool swi_log_compact_due(const struct swi_spill *sp)
+{
+	if (sp->punching)
+		return false;
+	if (!sp->victim)
+		return !swi_list_empty(&sp->victims);
+	if ((sp->gaps || may_punch(sp, sp->victim)) && old_reads(sp->victim))
+		return false; /* their end is heard of */
+	return sp->gaps || !sp->move_count;
+}
+
 void swi_log_compact(struct swi_spill *sp)
 {
+	if (sp->punching)
+		return;
 	if (SWI_LIKELY(!sp->victim)) {
 		struct swi_seg *seg = swi_list_first(&sp->victims, struct swi_seg, victim_link);
 
@@ -305,12 +373,20 @@ void swi_log_compact(struct swi_spill *sp)
 		sp->victim = seg;
 		seg->emptied = false;
 	}
-	if (!sp->gaps && may_punch(sp, sp->victim) && !find_gaps(sp, sp->victim)) {
-		victim_over(sp);
+	if ((sp->gaps || may_punch(sp, sp->victim)) && old_reads(sp->victim))
 		return;
+	if (!sp->gaps && may_punch(sp, sp->victim)) {
+		/* Marks first, as above: it is considered again when they are there. */
+		if (sp->victim->tombs_pending || !find_gaps(sp, sp->victim)) {
+			victim_over(sp);
+			return;
+		}
+		sp->victim->phase = !sp->victim->phase;
+		if (old_reads(sp->victim))
+			return;
 	}
 	if (sp->gaps) {
-		punch_some(sp, sp->victim);
+		punch_next(sp, sp->victim);
 		return;
 	}
 	if (half_dead(sp->victim) && !swi_list_empty(&sp->victim->objs))

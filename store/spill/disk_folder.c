@@ -136,7 +136,7 @@ int swi_folder_punch(int fd, uint64_t off, uint64_t len)
 	int rc;
 
 	do
-		rc = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
+		rc = fallocate(fd, SWI_FOLDER_PUNCH, (off_t)off,
 			       (off_t)len)
 			 ? -errno
 			 : 0;

@@ -5,7 +5,11 @@
 #ifndef SWI_SPILL_DISK_FOLDER_H
 #define SWI_SPILL_DISK_FOLDER_H
 
+#include <fcntl.h>
+
 #include "store/disk.h"
+
+#define SWI_FOLDER_PUNCH (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
 
 struct swi_folder {
 	int fd; /* of the folder, locked against other processes; -1 = closed */
@@ -27,6 +31,7 @@ int swi_folder_unlink(struct swi_folder *fo, const char *name);
 uint64_t swi_folder_held(int fd, uint64_t bytes);
 /* Bytes that the device under the folder takes as one request from memory in small pages. */
 uint64_t swi_folder_request_max(const struct swi_folder *fo);
+/* May block for as long as the file system discards blocks. */
 int swi_folder_punch(int fd, uint64_t off, uint64_t len);
 /* Sorted by name: the order of the file system's own hash would differ between runs. */
 int swi_folder_list(struct swi_folder *fo, void (*each)(void *ctx, const char *name), void *ctx);

@@ -8,7 +8,7 @@
 #include "store/spill/platter.h"
 
 #define FAULTS_MAX 16u
-#define OPS	   3u
+#define PUNCH_NS   (2 * NS_PER_MS) /* a file system that frees blocks: no bandwidth, but a journal */
 
 struct swi_file {
 	struct sim_disk *s;
@@ -30,7 +30,7 @@ struct sim_disk {
 	struct swi_env *env;
 	struct swi_disk_sim_opts opts;
 	uint64_t rng, busy_until;
-	uint64_t counts[OPS];
+	uint64_t counts[SWI_DIO_OPS];
 	struct swi_sim_fault faults[FAULTS_MAX];
 	uint64_t struck[FAULTS_MAX]; /* transfers seen by each fault */
 	size_t fault_count;
@@ -107,33 +107,6 @@ static int sim_unlink(struct swi_disk *d, const char *name)
 	return 0;
 }
 
-static uint64_t holes(const struct platter_file *pf, uint64_t off, uint64_t len)
-{
-	uint64_t n = 0;
-
-	for (uint64_t i = off / SWI_DISK_ALIGN; i < (off + len) / SWI_DISK_ALIGN; i++)
-		n += pf->now.page[i] == NULL;
-	return n * SWI_DISK_ALIGN;
-}
-
-static int sim_punch(struct swi_file *f, uint64_t off, uint64_t len)
-{
-	struct platter_file *pf = f->pf;
-
-	if (f->s->dead)
-		return -EIO;
-	if (f->s->opts.no_punch)
-		return -EOPNOTSUPP;
-	if (off % SWI_DISK_ALIGN || len % SWI_DISK_ALIGN || off > pf->bytes || len > pf->bytes - off)
-		return -EINVAL;
-	swi_platter_sync(pf, UINT64_MAX);
-	pf->punched += len - swi_min_u64(holes(pf, off, len), pf->punched);
-	swi_map_punch(&pf->now, off, len);
-	swi_map_punch(&pf->safe, off, len);
-	pf->punched = swi_min_u64(pf->punched, pf->bytes);
-	return 0;
-}
-
 static int sim_list(struct swi_disk *d, void (*each)(void *ctx, const char *name), void *ctx)
 {
 	return sim_of(d)->dead ? -EIO : swi_platter_each(sim_of(d)->p, each, ctx);
@@ -192,15 +165,18 @@ static void strike(struct sim_disk *s, struct flight *fl)
 	}
 }
 
+static bool is_transfer(const struct swi_dio *dio)
+{
+	return dio->op == SWI_DIO_READ || dio->op == SWI_DIO_WRITE;
+}
+
 static int sim_submit(struct swi_disk *d, struct swi_dio *dio)
 {
 	struct sim_disk *s = sim_of(d);
 	const uint64_t now = swi_now(s->env);
 	struct flight *fl;
 
-	if (dio->op != SWI_DIO_SYNC &&
-	    (((uintptr_t)dio->buf | dio->off | dio->len) % SWI_DISK_ALIGN || !dio->len ||
-	     dio->len > GIB(1)))
+	if (!swi_dio_valid(dio))
 		return -EINVAL;
 	fl = calloc(1, sizeof(*fl));
 	if (!fl)
@@ -210,10 +186,10 @@ static int sim_submit(struct swi_disk *d, struct swi_dio *dio)
 	fl->cover = dio->file->pf->writes;
 	fl->status = s->dead ? -EIO : 0;
 	s->busy_until = swi_max_u64(s->busy_until, now) +
-			(dio->op == SWI_DIO_SYNC ? 0
-						 : dio->len * NS_PER_S / s->opts.bytes_per_second);
+			(is_transfer(dio) ? dio->len * NS_PER_S / s->opts.bytes_per_second : 0);
 	fl->due = s->busy_until + s->opts.latency_ns +
-		  swi_splitmix64(&s->rng) % (s->opts.latency_ns / 2 + 1);
+		  swi_splitmix64(&s->rng) % (s->opts.latency_ns / 2 + 1) +
+		  (dio->op == SWI_DIO_PUNCH ? PUNCH_NS : 0);
 	strike(s, fl);
 	flight_insert(s, fl);
 	return 0;
@@ -261,7 +237,11 @@ static void land(struct sim_disk *s, struct flight *fl)
 		swi_platter_name(s->p, dio->file->pf);
 	} else if (dio->off > pf->bytes || dio->len > pf->bytes - dio->off) {
 		fl->status = -EIO; /* past the end of the file */
-	} else if (fl->second_part && half) {
+	} else if (dio->op == SWI_DIO_PUNCH && s->opts.no_punch) {
+		fl->status = -EOPNOTSUPP;
+	} else if (dio->op == SWI_DIO_PUNCH) {
+		swi_platter_punch(dio->file->pf, dio->off, dio->len);
+	} else if (fl->second_part && half) { /* a transfer, then */
 		move_bytes(s, fl, 0, half);
 	} else {
 		move_bytes(s, fl, 0, dio->len);
@@ -278,7 +258,7 @@ static void end_flight(struct sim_disk *s, struct flight *fl)
 		fl->status = -EIO;
 	if (!fl->status) {
 		land(s, fl);
-		if (!fl->status && fl->second_part && half && dio->op != SWI_DIO_SYNC) {
+		if (!fl->status && fl->second_part && half && is_transfer(dio)) {
 			fl->second_part = false;
 			move_bytes(s, fl, half, dio->len);
 		}
@@ -293,7 +273,7 @@ static bool first_part(struct sim_disk *s, struct flight *fl)
 {
 	const uint64_t half = swi_align_down(fl->dio->len / 2, SWI_DISK_ALIGN);
 
-	if (!fl->second_part || !half || fl->status || s->dead || fl->dio->op == SWI_DIO_SYNC)
+	if (!fl->second_part || !half || fl->status || s->dead || !is_transfer(fl->dio))
 		return false;
 	land(s, fl);
 	fl->second_part = false;
@@ -364,7 +344,6 @@ static const struct swi_disk_ops sim_ops = {
 	.held_bytes = sim_held_bytes,
 	.close = sim_close,
 	.unlink = sim_unlink,
-	.punch = sim_punch,
 	.list = sim_list,
 	.space = sim_space,
 	.register_memory = sim_register_memory,
@@ -416,21 +395,34 @@ int swi_disk_sim_faults(struct swi_disk *d, const struct swi_sim_fault *faults, 
 	return 0;
 }
 
+/* Not yet, wholly, or any of its blocks. */
+static void crash_punch(struct sim_disk *s, const struct swi_dio *dio)
+{
+	const uint64_t dice = swi_splitmix64(&s->rng) % 3;
+
+	for (uint64_t at = 0; !s->opts.no_punch && dice && at < dio->len; at += SWI_DISK_ALIGN)
+		if (dice == 1 || swi_splitmix64(&s->rng) % 2)
+			swi_platter_punch(dio->file->pf, dio->off + at, SWI_DISK_ALIGN);
+}
+
 void swi_disk_sim_crash(struct swi_disk *d)
 {
 	struct sim_disk *s = sim_of(d);
 
 	if (s->dead)
 		return;
-	/* A write in flight may have reached the medium, in part or whole. */
+	/* What is in flight may have reached the medium, in part or whole. */
 	swi_list_for_each(it, &s->flights) {
-		struct flight *fl = swi_list_entry(it, struct flight, link);
+		const struct flight *fl = swi_list_entry(it, struct flight, link);
 		const struct platter_file *pf = fl->dio->file->pf;
 
-		if (fl->dio->op != SWI_DIO_WRITE || fl->status || fl->dio->off > pf->bytes ||
+		if (fl->dio->op == SWI_DIO_SYNC || fl->status || fl->dio->off > pf->bytes ||
 		    fl->dio->len > pf->bytes - fl->dio->off)
 			continue;
-		swi_platter_put(fl->dio->file->pf, fl->dio->off, fl->dio->buf, fl->dio->len);
+		if (fl->dio->op == SWI_DIO_WRITE)
+			swi_platter_put(fl->dio->file->pf, fl->dio->off, fl->dio->buf, fl->dio->len);
+		else if (fl->dio->op == SWI_DIO_PUNCH)
+			crash_punch(s, fl->dio);
 	}
 	s->dead = true;
 	swi_platter_power_cut(s->p, &s->rng);

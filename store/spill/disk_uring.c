@@ -8,6 +8,8 @@
  * overflow. A part that came back short is sent again for its rest. A transfer is over when all its
  * parts are; after an error no more are sent.
  * Where io_uring is not to be had, progress() runs the transfers itself with pread and pwrite.
+ * A hole is punched by a worker of the kernel, as a file system that discards blocks takes up to a
+ * second for one; the ring never does that in the submitting thread.
  *
  * The ring is SINGLE_ISSUER and belongs to a thread. A log is opened by one thread and then
  * run by another: the ring is made anew, idle, at the first call from the new owner.
@@ -268,11 +270,6 @@ static int uring_unlink(struct swi_disk *d, const char *name)
 	return swi_folder_unlink(&uring_of(d)->folder, name);
 }
 
-static int uring_punch(struct swi_file *f, uint64_t off, uint64_t len)
-{
-	return swi_folder_punch(f->fd, off, len);
-}
-
 static int uring_list(struct swi_disk *d, void (*each)(void *ctx, const char *name), void *ctx)
 {
 	return swi_folder_list(&uring_of(d)->folder, each, ctx);
@@ -318,6 +315,11 @@ static int buf_index(const struct uring_disk *u, const char *p, uint64_t len)
 	return -1;
 }
 
+static bool is_transfer(const struct swi_dio *dio)
+{
+	return dio->op == SWI_DIO_READ || dio->op == SWI_DIO_WRITE;
+}
+
 static void prep(struct uring_disk *u, struct io_uring_sqe *sqe, const struct part *pt)
 {
 	const struct swi_dio *dio = pt->dio;
@@ -326,7 +328,7 @@ static void prep(struct uring_disk *u, struct io_uring_sqe *sqe, const struct pa
 	const int fd = fixed ? f->slot : f->fd;
 	const uint32_t at = pt->off + pt->done, len = pt->len - pt->done;
 	char *p = (char *)dio->buf + at;
-	const int buf = dio->op == SWI_DIO_SYNC ? -1 : buf_index(u, p, len);
+	const int buf = is_transfer(dio) ? buf_index(u, p, len) : -1;
 
 	if (dio->op == SWI_DIO_SYNC && f->dir_dirty) {
 		io_uring_prep_fsync(sqe, u->folder.fd, 0);
@@ -334,6 +336,8 @@ static void prep(struct uring_disk *u, struct io_uring_sqe *sqe, const struct pa
 	}
 	if (dio->op == SWI_DIO_SYNC)
 		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+	else if (dio->op == SWI_DIO_PUNCH)
+		io_uring_prep_fallocate(sqe, fd, SWI_FOLDER_PUNCH, (off_t)dio->off, (off_t)dio->len);
 	else if (dio->op == SWI_DIO_READ && buf >= 0)
 		io_uring_prep_read_fixed(sqe, fd, p, len, dio->off + at, buf);
 	else if (dio->op == SWI_DIO_READ)
@@ -354,10 +358,14 @@ static bool absorb(struct part *pt, int res)
 
 	if (res == -EAGAIN || res == -EINTR)
 		return dio->status < 0;
+	if (res == -EINVAL && dio->op == SWI_DIO_PUNCH) /* a kernel whose ring does not know it */
+		res = swi_folder_punch(dio->file->fd, dio->off, dio->len);
 	if (res < 0) {
 		dio->status = res == -EDQUOT ? -ENOSPC : res;
 		return true;
 	}
+	if (dio->op == SWI_DIO_PUNCH)
+		return true;
 	if (dio->op == SWI_DIO_SYNC) {
 		const bool again = dio->file->dir_dirty;
 
@@ -380,7 +388,7 @@ static void cut(struct uring_disk *u, struct part *pt)
 {
 	struct swi_dio *dio = swi_list_first(&u->queue, struct swi_dio, link);
 	const uint32_t left = dio->len - dio->sent;
-	const uint32_t count = (left + u->part_max - 1) / u->part_max;
+	const uint32_t count = is_transfer(dio) ? (left + u->part_max - 1) / u->part_max : 1;
 
 	pt->dio = dio;
 	pt->off = dio->sent;
@@ -413,9 +421,7 @@ static int uring_submit(struct swi_disk *d, struct swi_dio *dio)
 	struct uring_disk *u = uring_of(d);
 	const uint64_t one = 1;
 
-	if (dio->op != SWI_DIO_SYNC &&
-	    (((uintptr_t)dio->buf | dio->off | dio->len) % SWI_DISK_ALIGN || !dio->len ||
-	     dio->len > GIB(1)))
+	if (!swi_dio_valid(dio))
 		return -EINVAL;
 	dio->status = 0;
 	dio->sent = dio->parts = 0;
@@ -437,6 +443,8 @@ static int run_plain(const struct uring_disk *u, const struct part *pt)
 
 	if (dio->op == SWI_DIO_SYNC)
 		n = dio->file->dir_dirty ? fsync(u->folder.fd) : fdatasync(dio->file->fd);
+	else if (dio->op == SWI_DIO_PUNCH)
+		return swi_folder_punch(dio->file->fd, dio->off, dio->len);
 	else if (dio->op == SWI_DIO_READ)
 		n = pread(dio->file->fd, p, len, off);
 	else
@@ -600,7 +608,6 @@ static const struct swi_disk_ops uring_ops = {
 	.held_bytes = uring_held_bytes,
 	.close = uring_close,
 	.unlink = uring_unlink,
-	.punch = uring_punch,
 	.list = uring_list,
 	.space = uring_space,
 	.register_memory = uring_register_memory,

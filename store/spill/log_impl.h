@@ -53,7 +53,9 @@ struct swi_seg {
 	uint64_t live_bytes, live_objects;
 	uint64_t punched; /* bytes given back to the file system */
 	uint32_t writes;  /* data transfers in flight */
-	uint32_t busy;	  /* all transfers in flight */
+	uint32_t busy;	  /* all transfers and holes in flight */
+	uint32_t reads[2]; /* of records, by the phase in which they began */
+	uint8_t phase;	   /* the other one begins when gaps are looked for */
 	bool failed, header_ok, foot_done, emptied; /* emptied: compaction copied what it could */
 	struct swi_list objs;		   /* spilled and live, by seg_link */
 	struct swi_list unsynced, syncing; /* written, not acknowledged yet (keep) */
@@ -132,6 +134,7 @@ struct swi_spill_read {
 	char *buf;	     /* small: in the read area */
 	uint32_t pages;	     /* of the read area */
 	bool retried;
+	uint8_t phase; /* of its segment, when it began */
 	int status;	       /* once it has arrived */
 	XXH3_state_t *digest; /* of a large payload, under way */
 	uint64_t digested, sum;
@@ -197,8 +200,11 @@ struct swi_spill {
 	int mark_error;		/* of marks that no barrier has heard of yet */
 	struct swi_list victims;
 	struct swi_seg *victim; /* being punched, or emptied */
-	struct swi_gap *gaps;	/* its dead ranges, in order of offset; NULL once punched */
+	struct swi_gap *gaps;	/* its dead ranges, in order of offset; NULL once punched, or while not looked for */
 	size_t gap_count, gap_next;
+	uint64_t gap_done;   /* bytes of the next one that are a hole */
+	struct swi_dio hole; /* being punched */
+	bool punching;	     /* it is in flight, even if the victim was given up */
 	struct swi_list moves; /* copies on their way */
 	uint32_t move_count;
 	uint64_t move_bytes;
@@ -209,6 +215,17 @@ struct swi_spill {
 static inline uint64_t obj_bytes(const struct swi_spill_obj *o)
 {
 	return o->tomb ? sizeof(struct swi_seg_tomb) : swi_extent_bytes(o->head.len);
+}
+
+static inline uint8_t seg_read_begin(struct swi_seg *seg)
+{
+	seg->reads[seg->phase]++;
+	return seg->phase;
+}
+
+static inline void seg_read_end(struct swi_seg *seg, uint8_t phase)
+{
+	seg->reads[phase]--;
 }
 
 static inline uint64_t obj_sums(const struct swi_spill_obj *o)
@@ -253,6 +270,7 @@ int swi_log_alloc(struct swi_spill *sp, uint64_t len, uint64_t count, int avoid,
 bool swi_log_room(struct swi_spill *sp, uint64_t bytes);
 void swi_log_backoff(struct swi_spill *sp, struct spill_disk *sd, int why);
 void swi_log_disk_fine(struct spill_disk *sd);
+void swi_log_room_again(struct spill_disk *sd); /* bytes were given back */
 /* A write of records begins (@bytes 0), or ends with so many bytes written: how fast is this disk? */
 void swi_log_speed(struct swi_spill *sp, struct spill_disk *sd, uint64_t bytes);
 void swi_log_retire(struct swi_spill *sp, struct swi_seg *seg, int why);
@@ -306,6 +324,7 @@ int swi_log_recover(struct swi_spill *sp, char *why, size_t why_len);
 void swi_log_move_doom(struct swi_spill *sp, const struct swi_spill_obj *o);
 void swi_log_consider(struct swi_spill *sp, struct swi_seg *seg); /* some of it died */
 void swi_log_compact(struct swi_spill *sp);
+bool swi_log_compact_due(const struct swi_spill *sp); /* there is something to do that no completion calls for */
 /* The copy @shadow is written (status 0) or not; frees it. */
 void swi_log_moved(struct swi_spill *sp, struct swi_spill_obj *shadow, int status);
 void swi_log_compact_stop(struct swi_spill *sp);

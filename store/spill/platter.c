@@ -140,18 +140,46 @@ struct platter_file *swi_platter_new(struct swi_platter *p, const char *name)
 	return pf;
 }
 
+static void unsafe_land(struct platter_file *pf, struct unsafe_write *w)
+{
+	swi_map_write(&pf->safe, w->off, w->bytes, w->len);
+	pf->unsafe_bytes -= w->len;
+	swi_list_del(&w->link);
+	free(w);
+}
+
 void swi_platter_sync(struct platter_file *pf, uint64_t upto)
 {
 	swi_list_for_each_safe(it, &pf->unsafe) {
 		struct unsafe_write *w = swi_list_entry(it, struct unsafe_write, link);
 
-		if (w->number > upto)
-			continue;
-		swi_map_write(&pf->safe, w->off, w->bytes, w->len);
-		pf->unsafe_bytes -= w->len;
-		swi_list_del(&w->link);
-		free(w);
+		if (w->number <= upto)
+			unsafe_land(pf, w);
 	}
+}
+
+static uint64_t holes(const struct platter_file *pf, uint64_t off, uint64_t len)
+{
+	uint64_t n = 0;
+
+	for (uint64_t i = off / SWI_DISK_ALIGN; i < (off + len) / SWI_DISK_ALIGN; i++)
+		n += pf->now.page[i] == NULL;
+	return n * SWI_DISK_ALIGN;
+}
+
+void swi_platter_punch(struct platter_file *pf, uint64_t off, uint64_t len)
+{
+	/* What lies in it unsafe would fill it again. */
+	swi_list_for_each_safe(it, &pf->unsafe) {
+		struct unsafe_write *w = swi_list_entry(it, struct unsafe_write, link);
+
+		if (w->off < off + len && off < w->off + w->len)
+			unsafe_land(pf, w);
+	}
+	pf->punched += len - swi_min_u64(holes(pf, off, len), pf->punched);
+	swi_map_punch(&pf->now, off, len);
+	swi_map_punch(&pf->safe, off, len);
+	pf->punched = swi_min_u64(pf->punched, pf->bytes);
 }
 
 static void file_free(struct platter_file *pf)

@@ -59,6 +59,8 @@ void swi_platter_forget_gone(struct swi_platter *p);
 int swi_platter_resize(struct platter_file *pf, uint64_t bytes);
 uint64_t swi_platter_used(const struct swi_platter *p);
 void swi_platter_put(struct platter_file *pf, uint64_t off, const uint8_t *buf, uint64_t len);
+/* A hole, durable at once. */
+void swi_platter_punch(struct platter_file *pf, uint64_t off, uint64_t len);
 /* Unsafe writes up to number @upto become safe, oldest first. */
 void swi_platter_sync(struct platter_file *pf, uint64_t upto);
 /* Throws dice for every unsafe write: whole, lost, up to a sector, or any of its sectors; and for every unsafe name. */

@@ -6,7 +6,7 @@
  * its sum. A small one lies among others anywhere in its blocks: it is read whole, and its digest
  * proves it. Nothing is copied and nothing is shared between readers. The segment stays (busy) until
  * the read is over, even if the object is forgotten or moved meanwhile: records are never written over
- * while their segment is in use, and what they are compared with is copied first. Owner thread only.
+ * while their segment is in use, nor made a hole of, and what they are compared with is copied first. Owner thread only.
  */
 #include "store/spill/log_impl.h"
 
@@ -18,6 +18,7 @@ struct range {
 	uint64_t off;	     /* of the record */
 	uint64_t first, end; /* blocks in the segment */
 	bool retried;
+	uint8_t phase;	 /* of the segment, when it began */
 	uint32_t sums[]; /* of a large one: of these blocks */
 };
 
@@ -108,6 +109,7 @@ static void range_done(struct swi_dio *dio)
 	else
 		sp->stats.restored_bytes += r->io->len;
 	swi_log_finish(sp, r->io, status);
+	seg_read_end(seg, r->phase);
 	free(r);
 	swi_log_dio_end(seg);
 }
@@ -132,6 +134,7 @@ static struct range *range_new(struct swi_spill *sp, const struct swi_spill_obj 
 		return NULL;
 	r->sp = sp;
 	r->seg = o->seg;
+	r->phase = seg_read_begin(o->seg);
 	r->off = o->off;
 	r->first = first;
 	r->end = end;

@@ -154,6 +154,7 @@ static void read_over(struct swi_spill *sp, struct swi_spill_read *r, int status
 	if (!status)
 		status = swi_log_record_check(&r->head, r->seg, r->off, from, r->sum);
 	hand_out(sp, r, from, status);
+	seg_read_end(r->seg, r->phase);
 	if (r->buf)
 		pages_give(sp, r->buf, r->pages);
 	if (status)
@@ -264,6 +265,7 @@ static struct swi_spill_read *read_new(struct swi_spill *sp, struct swi_spill_ob
 	swi_list_init(&r->ios);
 	swi_list_init(&r->link);
 	o->read = r;
+	r->phase = seg_read_begin(r->seg);
 	return r;
 }
 

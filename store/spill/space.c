@@ -38,6 +38,13 @@ void swi_log_disk_fine(struct spill_disk *sd)
 	sd->why = 0;
 }
 
+void swi_log_room_again(struct spill_disk *sd)
+{
+	sd->space_ns = 0;
+	if (sd->why == SWARM_EDISKFULL)
+		sd->retry_ns = 0;
+}
+
 void swi_log_speed(struct swi_spill *sp, struct spill_disk *sd, uint64_t bytes)
 {
 	const uint64_t now = swi_now(sp->env);
@@ -137,9 +144,7 @@ static void unlink_seg(struct swi_spill *sp, struct swi_seg *seg)
 			 name, swarm_strerror(rc));
 	sp->held_bytes -= seg->bytes - seg->punched;
 	swi_log_seg_free(seg);
-	sd->space_ns = 0;
-	if (sd->why == SWARM_EDISKFULL)
-		sd->retry_ns = 0; /* there is room again */
+	swi_log_room_again(sd);
 }
 
 void swi_log_release_free(struct swi_spill *sp, struct spill_disk *sd)

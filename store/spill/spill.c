@@ -154,10 +154,7 @@ int swi_spill_progress(struct swi_spill *sp)
 /* Something that no completion will call for. */
 static bool work_now(const struct swi_spill *sp)
 {
-	const bool compacting = sp->victim ? sp->gaps || !sp->move_count
-					   : !swi_list_empty(&sp->victims);
-
-	return compacting || !swi_list_empty(&sp->done) || !swi_list_empty(&sp->arrived) ||
+	return swi_log_compact_due(sp) || !swi_list_empty(&sp->done) || !swi_list_empty(&sp->arrived) ||
 	       !swi_list_empty(&sp->summing) || sp->dirty ||
 	       (!sp->batches_busy && (sp->filling || !swi_list_empty(&sp->small)));
 }

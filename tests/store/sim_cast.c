@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sim_cast.c - many readers of one large object at once, in virtual time: copies sent by the source, the flow through the tree, deaths in it. */
+/* sim_cast.c - large objects in virtual time: many readers at once (copies sent by the source, the flow through the tree, deaths in it), and many holders. */
 #include "tests/store/sim_rig.h"
 
 #define READERS 11u
@@ -215,6 +215,101 @@ static void test_reader_gives_up(void **state)
 	sim_free(c.s);
 }
 
+/* ---- one reader, several who have it ---- */
+
+#define HOLDERS 3u /* beside the root */
+
+static void ask_one(struct casting *c, uint32_t i)
+{
+	c->left = 1;
+	c->all_done = false;
+	c->r[i].want = (struct swi_want){.ref = c->ref, .deadline_ns = UINT64_MAX, .cb = got, .owner = &c->r[i]};
+	swi_want(c->r[i].n->sn, &c->r[i].want);
+}
+
+/* HOLDERS readers have it as well; the last reader, who asks next, does not. Virtual time that the first of them took. */
+static int64_t spread(struct casting *c, uint64_t seed, uint64_t times)
+{
+	int64_t first = 0;
+
+	start(c, seed, HOLDERS + 1, ARENA, times);
+	for (uint32_t i = 0; i < HOLDERS; i++) {
+		ask_one(c, i);
+		const int64_t took = finish(c);
+
+		assert_true(took > 0);
+		assert_int_equal(c->r[i].status, 0);
+		first = i ? first : took;
+		sim_run(c->s, 3 * NS_PER_S); /* the next one is not of the same tree */
+	}
+	return first;
+}
+
+static void test_several_holders(void **state)
+{
+	struct casting c;
+	uint64_t before[HOLDERS + 1], gave = 0;
+
+	(void)state;
+	const int64_t one = spread(&c, 11, 8);
+
+	for (uint32_t i = 0; i <= HOLDERS; i++)
+		before[i] = stats(i ? c.r[i - 1].n : c.root).served_reads;
+	ask_one(&c, HOLDERS);
+	const int64_t all = finish(&c);
+
+	assert_int_equal(c.r[HOLDERS].status, 0);
+	for (uint32_t i = 0; i <= HOLDERS; i++)
+		gave += stats(i ? c.r[i - 1].n : c.root).served_reads - before[i];
+	assert_int_equal(gave, HOLDERS + 1);
+	print_message("from one %.3f ms, from %u %.3f ms\n", (double)one / 1e6, HOLDERS + 1, (double)all / 1e6);
+	assert_true(all < one * 2 / 3);
+	nothing_is_left(&c);
+	sim_free(c.s);
+}
+
+static void test_holder_dies(void **state)
+{
+	(void)state;
+	for (uint32_t seed = 0; seed < 24; seed++) {
+		struct casting c;
+
+		(void)spread(&c, 200 + seed, 1);
+		ask_one(&c, HOLDERS);
+		sim_run(c.s, (seed / 2 + 1) * 8 * NS_PER_US);
+		sim_kill(c.r[seed % HOLDERS].n, seed % 4 > 1 ? SWI_SIM_KILL_SILENT : SWI_SIM_KILL_RESET);
+		if (finish(&c) < 0)
+			fail_msg("seed %u: the reader waits for ever", seed);
+		if (c.r[HOLDERS].status)
+			fail_msg("seed %u: %s", seed, swarm_strerror(c.r[HOLDERS].status));
+		nothing_is_left(&c);
+		sim_free(c.s);
+	}
+}
+
+/* One of them has a wrong byte: it is found, whoever's it is, and the object comes all the same. */
+static void test_holder_has_wrong_bytes(void **state)
+{
+	(void)state;
+	for (uint32_t seed = 0; seed < 8; seed++) {
+		struct casting c;
+		struct sim_node *bad;
+		struct swi_local lo;
+
+		(void)spread(&c, 300 + seed, 8);
+		bad = seed % (HOLDERS + 1) ? c.r[seed % (HOLDERS + 1) - 1].n : c.root;
+		assert_true(swi_local_find(bad->sn, c.ref.id, &lo));
+		for (uint64_t at = 0; at < c.len; at += PIECE)
+			((uint8_t *)bad->arena)[lo.offset + 200 + at] ^= 1;
+		ask_one(&c, HOLDERS);
+		assert_true(finish(&c) > 0);
+		assert_int_equal(c.r[HOLDERS].status, 0);
+		assert_int_equal(c.r[HOLDERS].n->sn->fetches.count, 0);
+		assert_true(stats(c.r[HOLDERS].n).digest_errors > 0);
+		sim_free(c.s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,6 +317,9 @@ int main(void)
 	    cmocka_unit_test(test_reader_dies),
 	    cmocka_unit_test(test_parent_without_room),
 	    cmocka_unit_test(test_reader_gives_up),
+	    cmocka_unit_test(test_several_holders),
+	    cmocka_unit_test(test_holder_dies),
+	    cmocka_unit_test(test_holder_has_wrong_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -548,6 +548,39 @@ static void test_mix_with_faults(void **state)
 		    all.locators_stale && all.peers);
 }
 
+#define LARGE	   KIB(60)
+#define LARGE_KEPT 64u
+
+/* A reader with few objects in a large index finds those that leave without going over all its slots. */
+static void test_few_leave_cheaply(void **state)
+{
+	struct sim *s = sim_new(7);
+	struct sim_node *owner = sim_start(s, 1, MIB(16), false), *reader = sim_start(s, 2, MIB(2), false);
+	struct swarm_ref own = sim_ref(500, 2);
+	uint64_t looks = 0, left = 0;
+
+	(void)state;
+	sim_know_all(s);
+	for (uint64_t i = 0; i < LARGE_KEPT; i++)
+		assert_int_equal(sim_put(owner, sim_ref(i + 1, 1), LARGE), 0);
+	for (uint64_t i = 0; i < 6ull * LARGE_KEPT; i++) {
+		if (i == 2 * LARGE_KEPT) { /* a client's, which no round over the known ones has seen: it may not leave */
+			assert_int_equal(sim_put(reader, own, LARGE), 0);
+			looks = reader->sn->evict.looks;
+			left = stats(reader).evicted_objects;
+		}
+		assert_int_equal(sim_get(reader, sim_ref(i % LARGE_KEPT + 1, 1), LARGE, NS_PER_S, NULL, 0), 0);
+	}
+	looks = reader->sn->evict.looks - looks;
+	left = stats(reader).evicted_objects - left;
+	print_message("%u objects left, %u slots of %u were looked at for each\n", (unsigned int)left,
+		      (unsigned int)(looks / left), (unsigned int)swi_index_slots(&reader->sn->index));
+	assert_true(left >= 3ull * LARGE_KEPT);
+	assert_true(looks / left <= swi_index_slots(&reader->sn->index) / 64);
+	assert_int_equal(sim_get(reader, own, LARGE, NS_PER_S, NULL, 0), 0);
+	sim_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -560,6 +593,7 @@ int main(void)
 		cmocka_unit_test(test_revoked),
 		cmocka_unit_test(test_stopped_reader),
 		cmocka_unit_test(test_mix_with_faults),
+		cmocka_unit_test(test_few_leave_cheaply),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,8 +150,8 @@ static void check_one(struct world *w, uint64_t n, uint32_t version)
 
 	w->acked += kept;
 	w->gone += gone;
-	/* What was forgotten may be a hole already when its mark is lost. */
-	if ((rc && rc != -ENOENT && !(rc == SWARM_ECORRUPT && v->forgotten)) || (kept && rc) || (gone && !rc))
+	/* Nor is anything found that is a hole: the mark is there before the hole. */
+	if ((rc && rc != -ENOENT) || (kept && rc) || (gone && !rc))
 		fail_msg("seed %llu: object %llu version %u, %s: %d", (unsigned long long)w->seed,
 			 (unsigned long long)n, version,
 			 kept ? "acknowledged" : v->missing ? "missed before" : gone ? "gone for certain" : "uncertain", rc);

@@ -211,6 +211,71 @@ static void ring__has_the_best_flags_and_no_helper_threads(void **state SWI_UNUS
 	rig_fini(&r);
 }
 
+static void add_punched(void *ctx, const struct swi_spill_segment *s)
+{
+	*(uint64_t *)ctx += s->punched_bytes;
+}
+
+/* @refused: this thread may not punch holes itself, so the ring has to. 77: no filters, or no holes here. */
+static int punch_in_child(bool refused, bool ring)
+{
+	static const struct refusal punch = {SYS_fallocate, EPERM, 1, FALLOC_FL_PUNCH_HOLE},
+				    setup = {SYS_io_uring_setup, ENOSYS, 0, 0};
+	const time_t end = time(NULL) + 60;
+	uint64_t punched = 0, held = 0;
+	struct rig r;
+	int rc = 0;
+
+	if ((refused && refuse(&punch)) || (!ring && refuse(&setup)))
+		return 77;
+	rig_init_real(&r, 1, ".");
+	rig_open(&r);
+	if (ring && strstr(r.lines, "io_uring is not available"))
+		rc = 77;
+	for (uint64_t n = 0; n < SOME && !rc; n++)
+		rc = rig_write(&r, n, 0, KIB(128)) ? 1 : 0;
+	for (uint64_t n = 0; n < SOME && !rc; n++)
+		if (n % 5)
+			swi_spill_forget(r.sp, rig_id(n, 0));
+	held = swi_spill_stats(r.sp)->segment_bytes;
+	while (!rc && punched < MIB(3)) {
+		rig_step(&r);
+		punched = 0;
+		swi_spill_each_segment(r.sp, add_punched, &punched);
+		if (strstr(r.lines, "punched"))
+			rc = 2;
+		else if (time(NULL) > end)
+			rc = 3;
+	}
+	if (!rc && swi_spill_stats(r.sp)->segment_bytes != held - punched)
+		rc = 4;
+	for (uint64_t n = 0; n < SOME && !rc; n += 5)
+		rc = rig_restore(&r, n, 0, KIB(128)) ? 5 : 0;
+	if (rc)
+		fprintf(stderr, "%s", r.lines);
+	rig_fini(&r);
+	return rc;
+}
+
+static void hole__is_punched_by_the_ring__and_without_one(void **state SWI_UNUSED)
+{
+	for (int ring = 0; ring < 2; ring++) {
+		int status;
+		pid_t pid;
+
+		fflush(NULL);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (!pid)
+			_exit(punch_in_child(ring, ring));
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+			skip();
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), 0);
+	}
+}
+
 static void folder__is_locked_against_a_second_log(void **state SWI_UNUSED)
 {
 	struct swi_disk_uring_opts o = {0};
@@ -425,6 +490,7 @@ int main(void)
 		cmocka_unit_test(folder__on_disk_and_tmpfs__works_quietly),
 		cmocka_unit_test(kernel__refuses__falls_back_with_one_line),
 		cmocka_unit_test(ring__has_the_best_flags_and_no_helper_threads),
+		cmocka_unit_test(hole__is_punched_by_the_ring__and_without_one),
 		cmocka_unit_test(folder__is_locked_against_a_second_log),
 		cmocka_unit_test(folder__vanishes__open_segments_live_on),
 		cmocka_unit_test(folder__with_foreign_files__leaves_them_alone),
