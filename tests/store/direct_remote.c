@@ -158,7 +158,7 @@ static uint64_t wait_gets(int fd, uint64_t more)
 static void test_stopped_reader(void **state)
 {
 	struct swarm_store *a = rig_open(1, MIB(32), NULL);
-	uint64_t begin, worst = 0;
+	uint64_t begin, stopped, worst = 0;
 	int fd[2], status;
 	pid_t pid;
 
@@ -170,6 +170,7 @@ static void test_stopped_reader(void **state)
 	close(fd[1]);
 	for (int round = 0; round < 2; round++) {
 		wait_gets(fd[0], 1000);
+		stopped = test_now();
 		assert_int_equal(kill(pid, SIGSTOP), 0);
 		/* Everything is given back and written again: after the reader was cut off, not before. */
 		for (uint64_t i = 0; i < OBJECTS; i++)
@@ -181,7 +182,8 @@ static void test_stopped_reader(void **state)
 			if (i >= 300)
 				assert_int_equal(swarm_store_delete(a, ref_of(3, i - 300)), 0);
 		}
-		assert_true(worst > NS_PER_S && worst < 5 * TEST_PATIENCE * NS_PER_S);
+		assert_true(test_now() - stopped > NS_PER_S); /* a slow machine waits for a part of it in the deletes */
+		assert_true(worst < 5 * TEST_PATIENCE * NS_PER_S);
 		for (uint64_t i = 500; i < 2 * OBJECTS; i++)
 			assert_int_equal(swarm_store_delete(a, ref_of(3, i)), 0);
 		for (uint64_t i = 0; i < OBJECTS; i++)
