@@ -14,7 +14,7 @@
 #include "transport/base/env.h"
 
 #define SPIN_NS	 (20 * NS_PER_US) /* of looking before sleeping: about the time of a round trip */
-#define LOOKS	 32u		  /* between two looks at the clock */
+#define LOOKS	 32u		  /* between two looks at the clock, and chances for others */
 
 int swi_calls_init(struct swi_lc *lc)
 {
@@ -296,6 +296,13 @@ static bool pumped_is(void *arg)
 	return p->is(p->arg);
 }
 
+/* Where all processors are wanted, the node may be waiting for this one. */
+static bool yielded_before(uint64_t until)
+{
+	sched_yield();
+	return swi_now(swi_env_real()) < until;
+}
+
 /* The time before it is worth to sleep. */
 static void wait_awake(struct swi_lc *lc, bool (*is)(void *arg), void *arg, uint64_t timeout_ns)
 {
@@ -308,7 +315,7 @@ static void wait_awake(struct swi_lc *lc, bool (*is)(void *arg), void *arg, uint
 	}
 	const uint64_t until = swi_now(swi_env_real()) + SPIN_NS;
 
-	for (uint32_t i = 1; !is(arg) && (i % LOOKS || swi_now(swi_env_real()) < until); i++)
+	for (uint32_t i = 1; !is(arg) && (i % LOOKS || yielded_before(until)); i++)
 		if (!swi_lc_pump(lc))
 			swi_cpu_relax();
 }
@@ -362,7 +369,7 @@ int swi_lc_wait_any(struct swi_lc *lc, uint64_t timeout_ns)
 
 	const uint64_t until = swi_now(swi_env_real()) + SPIN_NS;
 
-	for (uint32_t i = 1; i % LOOKS || swi_now(swi_env_real()) < until; i++) {
+	for (uint32_t i = 1; i % LOOKS || yielded_before(until); i++) {
 		if (swi_lc_pump(lc) || atomic_load(&lc->pumped) != before)
 			return 0;
 		swi_cpu_relax();

@@ -17,6 +17,7 @@
  * up to ASIDE when that goes on; so long may nobody run the core after the last of a row of calls.
  */
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@
 #include "store/snode_internal.h"
 
 #define IDLE_SPINS 64u	/* steps without an event before one sleeps */
+#define YIELD_NS   (5 * NS_PER_US) /* without an event, from which on others may run first */
 #define BUSY_POLL  (200 * NS_PER_US) /* so often a busy loop looks at the descriptors: who died, who knocks */
 #define EVENTS	   64
 #define SPIN_MIN   SWI_HOST_SPIN_NS /* and at least so long; twice that after each sleep that was shorter than ... */
@@ -146,9 +148,23 @@ static void learn(struct swi_host *h, uint64_t slept_ns)
 	h->spin_ns = slept_ns < SPIN_MAX ? swi_min_u64(2 * h->spin_ns, SPIN_MAX) : SPIN_MIN;
 }
 
+static uint64_t quiet_ns(const struct swi_host *h, uint64_t event_ns)
+{
+	return h->sn->now_ns - event_ns;
+}
+
 static bool is_idle(const struct swi_host *h, uint32_t steps, uint64_t event_ns)
 {
-	return steps >= IDLE_SPINS && h->sn->now_ns - event_ns >= h->spin_ns;
+	return steps >= IDLE_SPINS && quiet_ns(h, event_ns) >= h->spin_ns;
+}
+
+/*
+ * Where all processors are wanted, who waits awake keeps one from those that could bring the event, until its slice
+ * ends; who yields does not, and where nobody wants it that costs little.
+ */
+static bool may_yield(const struct swi_host *h, uint64_t event_ns)
+{
+	return quiet_ns(h, event_ns) >= YIELD_NS;
 }
 
 /* ---- the host's thread ---- */
@@ -180,7 +196,7 @@ static void sleep_until_needed(struct swi_host *h)
 /* From taking the core to giving it up. */
 static void run(struct swi_host *h)
 {
-	uint64_t event_ns = 0;
+	uint64_t event_ns = h->sn->now_ns;
 	uint32_t idle = 0;
 
 	while (!atomic_load(&h->stop) && !atomic_load(&h->callers)) {
@@ -191,6 +207,10 @@ static void run(struct swi_host *h)
 			sleep_until_needed(h);
 			idle = 0;
 			event_ns = h->sn->now_ns;
+		} else if (may_yield(h, event_ns)) {
+			core_give(h); /* a caller may be who runs next */
+			sched_yield();
+			take_back(h);
 		}
 		swi_host_bury(&h->dead);
 	}
@@ -250,6 +270,8 @@ static bool lead(struct swi_host *h, bool (*done)(void *arg), void *arg, uint64_
 			else if (atomic_exchange(&h->head->sleeping, 0))
 				ring(h); /* one of us waits there, and that had better be who is waited for */
 			idle = 0;
+		} else if (may_yield(h, event_ns) && atomic_load_explicit(&h->callers, memory_order_relaxed) == 1) {
+			sched_yield();
 		}
 		if (sn->now_ns >= until_ns)
 			return done(arg);

@@ -81,7 +81,7 @@ static void none_lives(void)
 /* The caller closes it at any moment, also between two addresses. */
 static void closed_between(void)
 {
-	struct node a, b;
+	struct node a, b, *ab[] = {&a, &b};
 	struct swi_conn *c;
 	char addr[256];
 
@@ -102,6 +102,12 @@ static void closed_between(void)
 	}
 	CHECK_EQ(swi_tp_counters(a.tp)->conns_opened, 40);
 	CHECK_EQ(swi_tp_counters(a.tp)->conns_closed, 40);
+	node_close(&a);
+	/* One that stays: once it is up, the listener has been through all that ended before. */
+	node_open(&a, &(struct node_opts){0});
+	b.ups = 0;
+	CHECK_EQ(swi_tp_connect(a.tp, swi_tp_address(b.tp), NULL, &c), 0);
+	conf_wait(both_up, ab);
 	node_close(&a);
 	node_close(&b);
 }
