@@ -3,6 +3,7 @@
 """table.py RESULTS DOCS - writes the table of DOCS/PERF.md between its marks and the plots in DOCS/perf from the JSON
 documents of perf/run. What stands outside of the marks is never touched. A figure without a document is said to
 be missing, not left out. Needs nothing but Python; plots need gnuplot."""
+import functools
 import json
 import pathlib
 import re
@@ -140,9 +141,9 @@ def missing(figure, target):
 
 
 def line(doc, figure, target, measured, row, base=None):
-    """A figure of another commit says so: it decides nothing."""
-    stale = doc["versions"]["git"] != COMMIT
-    verdict = f"stale: {doc['versions']['git']}" if stale else target.verdict(row)
+    """A figure of other sources says so: it decides nothing."""
+    built = doc["versions"]["git"]
+    verdict = f"stale: {built}" if is_stale(built) else target.verdict(row)
     return (figure, target.text, measured, against(row) if base is None else base, verdict, str(row["runs"]), command(doc))
 
 
@@ -315,10 +316,10 @@ def bare(figure, ours, theirs, limit, unit):
         return missing(figure, target)
     pairs = list(zip(ours, theirs)) if len(ours) == len(theirs) else [(v, median(theirs)) for v in ours]
     ratios = [a / b for a, b in pairs]
-    stale = doc["versions"]["git"] != COMMIT
+    built = doc["versions"]["git"]
     return [(figure, target.text, f"{median(ours):.1f} {unit} ({min(ours):.1f} .. {max(ours):.1f})",
              f"{'ib_read_bw' if least else 'ib_read_lat'} {median(theirs):.1f} {unit}: **{median(ratios):.3f} x** ({min(ratios):.3f} .. {max(ratios):.3f})",
-             f"stale: {doc['versions']['git']}" if stale else target.verdict(median(ratios)), str(len(ours)), "`tests/softroce/run --icount`")]
+             f"stale: {built}" if is_stale(built) else target.verdict(median(ratios)), str(len(ours)), "`tests/softroce/run --icount`")]
 
 
 def softroce():
@@ -345,25 +346,26 @@ def git(*args):
     return run.stdout.strip() if run.returncode == 0 else ""
 
 
-def commit():
-    """As perf/common/git.cmake: the last commit that changed more than documents."""
-    last = git("log", "-1", "--format=%h", "--abbrev=12", "--", ".", ":(exclude)docs")
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs")
-    return (last or "unknown") + ("-dirty" if changed else "")
+SOURCES = [f":(glob){folder}/**/*.{end}" for folder in ("include", "transport", "store", "sched", "tools", "perf") for end in "ch"]
 
 
-COMMIT = commit()
+@functools.lru_cache
+def is_stale(built):
+    """Has a source file of the programs changed since the commit that they were built from?"""
+    done = subprocess.run(["git", "-C", str(DOCS.parent), "diff", "--quiet", built, "--", *SOURCES],
+                          capture_output=True, check=False)
+    return done.returncode != 0
 
 
 def machine():
     docs = [d for d in map(load, (p.stem for p in sorted(RESULTS.glob("*.json")))) if d and "load1" in d.get("machine", {})]
-    docs = [d for d in docs if d["versions"]["git"] == COMMIT and "verbs" not in d["argv"]]
+    docs = [d for d in docs if not is_stale(d["versions"]["git"]) and "verbs" not in d["argv"]]
     if not docs:
-        return f"No results of {COMMIT}."
+        return "No results of these sources."
     m, v = docs[0]["machine"], docs[0]["versions"]
     load1 = [d["machine"]["load1"] for d in docs]
     return (f"Machine: {m.get('cpu', '?')}, {m['cpus']} cores, {m['memory_bytes'] / 2**30:.0f} GiB; Linux {m['kernel']}; {m.get('os', '?').strip(chr(34))}; "
-            f"swarm {v['swarm']} ({COMMIT}; {v['build_type']}, {v['compiler']}); libfabric {v['libfabric']}, libibverbs {v['libibverbs']}. "
+            f"swarm {v['swarm']} ({v['git']}; {v['build_type']}, {v['compiler']}); libfabric {v['libfabric']}, libibverbs {v['libibverbs']}. "
             f"Load average when the programs began: {min(load1):.1f} .. {max(load1):.1f} (the programs' own load among it).")
 
 
@@ -371,7 +373,7 @@ def summary(lines):
     count = {v: sum(r[4] == v for r in lines) for v in ("reached", "**not reached**")}
     stale, gone = sum(r[4].startswith("stale") for r in lines), sum(r[2] == "not measured" for r in lines)
     text = f"{count['reached']} of {sum(count.values())} targets that were measured are reached."
-    text += f" {stale} rows are of another commit." if stale else ""
+    text += f" {stale} rows are of other sources." if stale else ""
     return text + (f" {gone} figures were not measured." if gone else "")
 
 

@@ -21,11 +21,10 @@ void swi_rec_unask(struct swi_snode *sn, struct swi_rec *rec)
 	const struct swi_smsg_move m = {.req = rec->rq.num,
 					.ref = {.id = rec->id, .home = rec->home}};
 	uint8_t buf[64];
-	struct swi_wr w;
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
 	if (!rec->rq.num)
 		return;
-	w = swi_wr_init(buf, sizeof(buf));
 	swi_smsg_put_move(&w, &m);
 	if (swi_peer_is_up(rec->rq.peer))
 		(void)swi_peer_send(sn, rec->rq.peer, SWI_S_UNWATCH, buf, w.len);
