@@ -25,7 +25,7 @@
 #include "store/host_internal.h"
 #include "store/snode_internal.h"
 
-#define IDLE_SPINS 64u	/* steps without an event before one sleeps */
+#define IDLE_SPINS 8u	/* steps without an event before one sleeps */
 #define YIELD_NS   (5 * NS_PER_US) /* without an event, from which on others may run first */
 #define BUSY_POLL  (200 * NS_PER_US) /* so often a busy loop looks at the descriptors: who died, who knocks */
 #define EVENTS	   64
