@@ -317,7 +317,7 @@ static void judge_deaths(const struct death *d, uint32_t rounds, uint32_t deaths
 	const uint32_t ours = report_deaths("from the end of the process, without them", d, rounds,
 					    offsetof(struct death, ours_net), limit);
 	const uint32_t cpu = report_deaths("for which the node's thread ran", d, rounds,
-					   offsetof(struct death, cpu), UNDONE_NS);
+					   offsetof(struct death, cpu), limit);
 
 	print_message("more than 10 ms: %u of %u rounds; without waits for a processor: %u\n", late, rounds, net);
 	assert_int_equal(cpu, 0);
