@@ -5,8 +5,9 @@
  * From the high-water mark of the arena on, before anybody waits, until the low one; and when somebody waits.
  * What goes first is policy.h's to say. A hand goes around the index: once to survey, adding up bytes by
  * class of price, once to take what is cheap enough. A few objects in a large index are remembered by their slots,
- * so that most rounds go over those alone: what the last round of all slots found, and what was published here since. Secondary copies and what is on disk already are
- * dropped, primary copies are written first, or dropped where running their task again is much cheaper. An
+ * so that most rounds go over those alone: what the last round of all slots found, and what was published here
+ * since. Secondary copies and what is on disk already are dropped, primary copies are written first, or dropped
+ * where running their task again is much cheaper. An
  * object leaves by: out of the index, fence, look at every pin; found pinned, it goes back. While it is being
  * written it stays in the index and is served.
  */

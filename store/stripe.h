@@ -2,10 +2,10 @@
 /*
  * stripe.h - a large object READ from several nodes at once.
  *
- * Who READs one in pieces asks others that have it in memory for a lease as well (SWI_LEASE_WHOLE: now and whole, or
- * not at all), and each piece goes to whom the fewest are under way. The holder that the fetch itself has
- * a lease from (pieces.c, "the first") needs nobody else: a stripe that is refused, dies or fails only leaves its pieces to it.
- * The first piece is always its own, as the header there names the extent. Owner thread of the node.
+ * Who READs one in pieces asks others that have it in memory for a lease as well (SWI_LEASE_WHOLE: now and whole, or not
+ * at all), and each piece goes to whom the fewest are under way. The holder that the fetch itself has a lease from
+ * (pieces.c, "the first") needs nobody else: a stripe that is refused, dies or fails only leaves its pieces to it. The
+ * first piece is always its own, as the header there names the extent. Owner thread of the node.
  */
 #ifndef SWI_STRIPE_H
 #define SWI_STRIPE_H
