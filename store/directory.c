@@ -42,9 +42,11 @@ struct swi_rec *swi_rec_get(struct swi_snode *sn, struct swarm_ref ref)
 
 	if (rec)
 		return rec;
-	rec = calloc(1, sizeof(*rec));
+	rec = swi_pool_get(&sn->dir.spare, sizeof(*rec), sizeof(*rec));
 	SWI_BUG_ON(!rec);
 	rec->sn = sn;
+	rec->copies = rec->few;
+	rec->cap = sizeof(rec->few) / sizeof(rec->few[0]);
 	rec->id = ref.id;
 	rec->home = ref.home;
 	rec->proxy = swi_dir_home(sn, ref, &code) != sn->node;
@@ -71,6 +73,15 @@ void swi_rec_set_text(struct swi_rec *rec, const char *text)
 
 	free(rec->text);
 	rec->text = copy;
+	rec->dropped_by = 0;
+}
+
+const char *swi_rec_text(const struct swi_rec *rec, char buf[SWI_REC_TEXT])
+{
+	if (rec->text || !rec->dropped_by)
+		return rec->text ? rec->text : "";
+	snprintf(buf, SWI_REC_TEXT, "on node %u: dropped", rec->dropped_by);
+	return buf;
 }
 
 void swi_rec_add_copy(struct swi_snode *sn, struct swi_rec *rec, struct swi_copy copy)
@@ -84,10 +95,12 @@ void swi_rec_add_copy(struct swi_snode *sn, struct swi_rec *rec, struct swi_copy
 	if (copy.node == sn->node)
 		return; /* the index and the spill log know better */
 	if (rec->count == rec->cap) {
-		const uint32_t cap = rec->cap ? rec->cap * 2 : 2;
-		struct swi_copy *c = realloc(rec->copies, cap * sizeof(*c));
+		const uint32_t cap = rec->cap * 2;
+		struct swi_copy *c = realloc(rec->copies == rec->few ? NULL : rec->copies, cap * sizeof(*c));
 
 		SWI_BUG_ON(!c);
+		if (rec->copies == rec->few)
+			memcpy(c, rec->few, sizeof(rec->few));
 		rec->copies = c;
 		rec->cap = cap;
 	}
@@ -149,9 +162,10 @@ static void rec_free(struct swi_snode *sn, struct swi_rec *rec)
 		atomic_fetch_sub_explicit(&sn->shm->waiters, 1, memory_order_relaxed);
 	HASH_DELETE(hh, sn->dir.recs, rec);
 	swi_list_del(&rec->link);
-	free(rec->copies);
+	if (rec->copies != rec->few)
+		free(rec->copies);
 	free(rec->text);
-	free(rec);
+	swi_pool_put(&sn->dir.spare, rec);
 }
 
 /* ---- deleted ids ---- */
@@ -226,7 +240,8 @@ void swi_rec_fire(struct swi_snode *sn, struct swi_rec *rec, int status, const c
 
 static void lost_hook(struct swi_snode *sn, struct swi_rec *rec)
 {
-	char why[SWI_SMSG_TEXT] = "", id[SWI_OID_TEXT];
+	char why[SWI_SMSG_TEXT] = "", id[SWI_OID_TEXT], buf[SWI_REC_TEXT];
+	const char *where = swi_rec_text(rec, buf);
 	int rc = rec->lost ? SWARM_ELOST : 0;
 
 	rec->asked = true;
@@ -238,8 +253,8 @@ static void lost_hook(struct swi_snode *sn, struct swi_rec *rec)
 		snprintf(why, sizeof(why), "object %s lost its last copy", swi_oid_text(rec->id, id));
 	const size_t n = strlen(why);
 
-	if (rec->text)
-		snprintf(why + n, sizeof(why) - n, " (%s)", rec->text);
+	if (*where)
+		snprintf(why + n, sizeof(why) - n, " (%s)", where);
 	rec->state = SWI_DIR_FAILED;
 	rec->code = rc;
 	swi_rec_set_text(rec, why);
@@ -284,6 +299,11 @@ static bool rec_available(struct swi_snode *sn, struct swi_rec *rec)
 	return rec->count || here(sn, rec->id, &len, &spilled);
 }
 
+static bool has_watchers(const struct swi_rec *rec)
+{
+	return !swi_list_empty(&rec->watches) || !swi_list_empty(&rec->remotes);
+}
+
 static void settle_available(struct swi_snode *sn, struct swi_rec *rec)
 {
 	struct swi_copies copies;
@@ -292,6 +312,8 @@ static void settle_available(struct swi_snode *sn, struct swi_rec *rec)
 	rec->made = true;
 	rec->lost = rec->asked = false;
 	swi_census_end(sn, rec);
+	if (!has_watchers(rec))
+		return;
 	swi_rec_copies(sn, rec, &copies);
 	swi_rec_fire(sn, rec, 0, "", &copies);
 }
@@ -319,7 +341,7 @@ static void settle_absent(struct swi_snode *sn, struct swi_rec *rec)
 		rec->lost = !rec->proxy;
 		rec->asked = false;
 	}
-	if (swi_list_empty(&rec->watches) && swi_list_empty(&rec->remotes))
+	if (!has_watchers(rec))
 		return;
 	if (wait_for_seal(sn, rec)) {
 		settle_available(sn, rec);
@@ -350,7 +372,7 @@ static void settle(struct swi_snode *sn, struct swi_rec *rec)
 		settle_available(sn, rec);
 	else
 		settle_absent(sn, rec);
-	if (!swi_list_empty(&rec->watches) || !swi_list_empty(&rec->remotes) || rec->dirty)
+	if (has_watchers(rec) || rec->dirty)
 		return;
 	if (rec->waiting) {
 		rec->waiting = false;
@@ -487,6 +509,7 @@ void swi_dir_fini(struct swi_snode *sn)
 		}
 		rec_free(sn, rec);
 	}
+	swi_pool_fini(&sn->dir.spare);
 	while (sn->dir.deleted)
 		deleted_free(sn, sn->dir.deleted);
 }
@@ -599,7 +622,7 @@ uint32_t swi_dir_home(struct swi_snode *sn, struct swarm_ref ref, int *out_code)
 int swi_dir_explain(struct swi_snode *sn, struct swarm_ref ref, char *text, size_t len)
 {
 	struct swi_rec *rec = swi_dir_find(sn, ref.id);
-	char id[SWI_OID_TEXT];
+	char id[SWI_OID_TEXT], buf[SWI_REC_TEXT];
 	uint64_t bytes;
 	bool spilled;
 	int code;
@@ -616,7 +639,9 @@ int swi_dir_explain(struct swi_snode *sn, struct swarm_ref ref, char *text, size
 		return SWARM_EDELETED;
 	}
 	if (rec && (rec->state == SWI_DIR_FAILED || (rec->lost && rec->code))) {
-		snprintf(text, len, "%s", rec->text ? rec->text : swarm_strerror(rec->code));
+		const char *why = swi_rec_text(rec, buf);
+
+		snprintf(text, len, "%s", *why ? why : swarm_strerror(rec->code));
 		return rec->code;
 	}
 	if (rec && rec->state == SWI_DIR_PENDING) {

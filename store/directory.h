@@ -13,8 +13,11 @@
 #include "transport/base/hash.h"
 
 #include "store/node.h"
+#include "store/pool.h"
 #include "store/req.h"
 #include "store/timer.h"
+
+#define SWI_REC_TEXT 48
 
 struct swi_copy {
 	uint32_t node;
@@ -37,9 +40,10 @@ struct swi_rec {
 	bool answered; /* proxy: the home said something */
 	bool want_bytes; /* proxy: a fetch is among the watchers: a lease is welcome */
 	int code;
-	char *text; /* of FAILED, or where the last copy went */
+	char *text; /* of FAILED, or where the last copy went, unless that is ... */
+	uint32_t dropped_by; /* this node, which made room */
 	uint64_t len;
-	struct swi_copy *copies;
+	struct swi_copy *copies, few[2]; /* more than these: a block of their own */
 	uint32_t count, cap;
 	struct swi_list watches; /* struct swi_watch */
 	struct swi_list remotes; /* struct remote (directory.c) */
@@ -61,6 +65,7 @@ struct swi_dir {
 	struct swi_list fresh;	 /* struct swi_watch, not looked at yet */
 	struct swi_deleted *deleted; /* in order of deletion: the hash is the queue */
 	bool moved; /* membership changed: every home is found anew */
+	struct swi_pool spare; /* struct swi_rec */
 };
 
 void swi_dir_init(struct swi_snode *sn);
@@ -99,6 +104,8 @@ void swi_rec_touch(struct swi_snode *sn, struct swi_rec *rec); /* something chan
 void swi_rec_add_copy(struct swi_snode *sn, struct swi_rec *rec, struct swi_copy copy);
 void swi_rec_del_copy(struct swi_snode *sn, struct swi_rec *rec, uint32_t node);
 void swi_rec_set_text(struct swi_rec *rec, const char *text);
+/* Where the last copy went, or why it failed; "": nothing is known. Into @buf, if it is not there yet. */
+const char *swi_rec_text(const struct swi_rec *rec, char buf[SWI_REC_TEXT]);
 void swi_rec_copies(struct swi_snode *sn, struct swi_rec *rec, struct swi_copies *out);
 /* Tells every watcher, local and remote, and forgets them. */
 void swi_rec_fire(struct swi_snode *sn, struct swi_rec *rec, int status, const char *text,

@@ -232,15 +232,30 @@ void swi_dir_have(struct swi_snode *sn, struct swarm_ref ref, uint64_t len, uint
 	row_to_home(sn, &row);
 }
 
+/* What became of the copy on @node. Most of these nobody ever asks for: copies that made room get no text before. */
+static void set_where(struct swi_snode *sn, struct swi_rec *rec, uint32_t node, int reason)
+{
+	const bool corrupt = reason == SWARM_ECORRUPT;
+	const char *at = corrupt && node == sn->node && sn->spill ? swi_spill_trouble(sn->spill) : "";
+	const size_t long_by = strlen(at) > TROUBLE_SHOWN ? strlen(at) - TROUBLE_SHOWN : 0;
+	char text[SWI_SMSG_TEXT];
+
+	if (!reason) {
+		swi_rec_set_text(rec, NULL);
+		rec->dropped_by = node;
+		return;
+	}
+	snprintf(text, sizeof(text), "on node %u%s%s%s: %s%s%s", node, *at ? ", in " : "",
+		 long_by ? ".." : "", at + long_by, swarm_strerror(reason), corrupt ? "; " : "",
+		 corrupt ? swarm_strremedy(reason) : "");
+	swi_rec_set_text(rec, text);
+}
+
 void swi_dir_have_not(struct swi_snode *sn, struct swarm_ref ref, uint32_t node, int reason)
 {
 	const struct swi_smsg_copy row = {
 	    .ref = ref, .node = node, .flags = SWI_COPY_DEL, .reason = reason};
-	const bool corrupt = reason == SWARM_ECORRUPT;
-	const char *at = corrupt && node == sn->node && sn->spill ? swi_spill_trouble(sn->spill) : "";
-	const size_t long_by = strlen(at) > TROUBLE_SHOWN ? strlen(at) - TROUBLE_SHOWN : 0;
 	struct swi_rec *rec;
-	char text[SWI_SMSG_TEXT];
 	int code;
 
 	if (swi_dir_home(sn, ref, &code) != sn->node) {
@@ -260,11 +275,8 @@ void swi_dir_have_not(struct swi_snode *sn, struct swarm_ref ref, uint32_t node,
 	if (rec->state == SWI_DIR_UNKNOWN)
 		rec->state = SWI_DIR_AVAILABLE; /* it was: the step sees whether it still is */
 	swi_rec_del_copy(sn, rec, node);
-	snprintf(text, sizeof(text), "on node %u%s%s%s: %s%s%s", node, *at ? ", in " : "",
-		 long_by ? ".." : "", at + long_by, reason ? swarm_strerror(reason) : "dropped",
-		 corrupt ? "; " : "", corrupt ? swarm_strremedy(reason) : "");
 	if (rec->state != SWI_DIR_FAILED)
-		swi_rec_set_text(rec, text);
+		set_where(sn, rec, node, reason);
 	swi_rec_touch(sn, rec);
 }
 
@@ -471,6 +483,8 @@ int swi_dir_on_drop(struct swi_link *l, struct swi_rd *body)
 
 bool swi_dir_record(struct swi_snode *sn, struct swi_rec *rec, struct swi_smsg_record *out)
 {
+	char buf[SWI_REC_TEXT];
+
 	if (rec->proxy || !rec->home)
 		return false; /* named ones are told to their new home by who has them */
 	memset(out, 0, sizeof(*out));
@@ -484,7 +498,7 @@ bool swi_dir_record(struct swi_snode *sn, struct swi_rec *rec, struct swi_smsg_r
 		out->copies.node[out->copies.count] = rec->copies[i].node;
 		out->copies.spilled[out->copies.count++] = rec->copies[i].spilled;
 	}
-	snprintf(out->text, sizeof(out->text), "%s", rec->text ? rec->text : "");
+	snprintf(out->text, sizeof(out->text), "%s", swi_rec_text(rec, buf));
 	return true;
 }
 

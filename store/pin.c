@@ -9,7 +9,14 @@
 
 #define SPREAD 16u /* slots between two threads' first choices: two cache lines */
 
-static _Thread_local uint32_t hint; /* 1 + slot last used by this thread; 0 = none yet */
+#define NEAR   16u /* slots looked at where one was given back, before the search goes on where no pin of ours has been */
+
+/*
+ * Of this thread: the lowest slot that may be free again, and the slot behind its last. What was given back is taken first,
+ * so that pins stay few and close: every scan of the node goes over all slots that were ever used.
+ */
+static _Thread_local uint32_t low, next;
+static _Thread_local bool begun;
 static _Atomic uint32_t threads;
 
 static void raise_high(struct swi_client_shm *shm, uint32_t need)
@@ -20,26 +27,45 @@ static void raise_high(struct swi_client_shm *shm, uint32_t need)
 		;
 }
 
+static bool take(struct swi_client_shm *shm, uint32_t p, uint64_t v)
+{
+	uint64_t free_slot = 0;
+
+	if (atomic_load_explicit(&shm->pin[p], memory_order_relaxed))
+		return false;
+	if (SWI_UNLIKELY(p >= atomic_load_explicit(&shm->pin_high, memory_order_relaxed)))
+		raise_high(shm, p + 1);
+	return atomic_compare_exchange_strong(&shm->pin[p], &free_slot, v);
+}
+
 int swi_pin_set(struct swi_client_shm *shm, uint64_t offset, uint32_t *out_pin)
 {
 	const uint64_t v = offset / SWI_GRANULE + 1;
 
-	if (SWI_UNLIKELY(!hint))
-		hint = 1 + atomic_fetch_add(&threads, 1) % (SWI_PIN_SLOTS / 4 / SPREAD) * SPREAD;
-	for (uint32_t i = 0, p = hint - 1; i < SWI_PIN_SLOTS; i++, p = (p + 1) % SWI_PIN_SLOTS) {
-		uint64_t free_slot = 0;
-
-		if (atomic_load_explicit(&shm->pin[p], memory_order_relaxed))
-			continue;
-		if (SWI_UNLIKELY(p >= atomic_load_explicit(&shm->pin_high, memory_order_relaxed)))
-			raise_high(shm, p + 1);
-		if (!atomic_compare_exchange_strong(&shm->pin[p], &free_slot, v))
-			continue;
-		hint = p + 1;
-		*out_pin = p;
-		return 0;
+	if (SWI_UNLIKELY(!begun)) {
+		low = next = atomic_fetch_add(&threads, 1) % (SWI_PIN_SLOTS / 4 / SPREAD) * SPREAD;
+		begun = true;
+	}
+	for (uint32_t i = 0, p = low; i < NEAR + SWI_PIN_SLOTS; i++) {
+		if (i == NEAR)
+			p = next;
+		if (SWI_LIKELY(take(shm, p, v))) {
+			*out_pin = p;
+			low = (p + 1) % SWI_PIN_SLOTS;
+			if (i >= NEAR || p >= next)
+				next = low;
+			return 0;
+		}
+		p = (p + 1) % SWI_PIN_SLOTS;
 	}
 	return -EMFILE;
+}
+
+void swi_pin_clear(struct swi_client_shm *shm, uint32_t pin)
+{
+	atomic_store_explicit(&shm->pin[pin], 0, memory_order_release); /* partner: swi_pinset_add() */
+	if (pin < low)
+		low = pin;
 }
 
 void swi_pinset_fini(struct swi_pinset *ps)

@@ -13,10 +13,7 @@
 
 /* Pins the extent at @offset (seq_cst: the caller re-checks the index after it). 0, -EMFILE. */
 int swi_pin_set(struct swi_client_shm *shm, uint64_t offset, uint32_t *out_pin);
-static inline void swi_pin_clear(struct swi_client_shm *shm, uint32_t pin)
-{
-	atomic_store_explicit(&shm->pin[pin], 0, memory_order_release); /* partner: swi_pinset_add() */
-}
+void swi_pin_clear(struct swi_client_shm *shm, uint32_t pin);
 
 /* ---- node core: which extents are pinned by anybody, as of one pass ---- */
 struct swi_pinset {

@@ -92,7 +92,7 @@ static void arrived(struct swi_fetch *f)
 	sn->stats.message_gets += f->direct == SWI_DIRECT_NONE;
 	if (f->direct == SWI_DIRECT_NONE && f->lease.lease && !f->from_part)
 		swi_direct_learn(sn, f->id, f->holder_epoch, &f->lease);
-	else if (f->direct != SWI_DIRECT_NONE)
+	else if (f->direct == SWI_DIRECT_COLD) /* a warm get was led by the one that is there */
 		swi_locator_put(&sn->locators, &f->loc);
 	if (f->direct == SWI_DIRECT_COLD) {
 		struct swi_peer *p = swi_peer_by_epoch(sn, f->holder_epoch);

@@ -282,12 +282,34 @@ static void test_pins_run_out(void **state SWI_UNUSED)
 	free(shm);
 }
 
+/* What every scan of the node goes over does not grow with the number of pins that there have been. */
+static void test_pins_stay_few(void **state SWI_UNUSED)
+{
+	struct swi_client_shm *shm = aligned_alloc(64, swi_align_up(sizeof(*shm), 64));
+	uint32_t pin[64], high = 0, kept;
+
+	memset(shm, 0, sizeof(*shm));
+	assert_int_equal(swi_pin_set(shm, 0, &kept), 0);
+	for (uint32_t round = 0; round < 1000; round++) {
+		for (uint32_t i = 0; i < 64; i++)
+			assert_int_equal(swi_pin_set(shm, (i + 1) * 64ull, &pin[i]), 0);
+		for (uint32_t i = 0; i < 64; i++) /* in order, backwards, or every second one first */
+			swi_pin_clear(shm, pin[round % 3 == 0 ? i : round % 3 == 1 ? 63 - i : i * 2 % 64 + i / 32]);
+		if (!round)
+			high = atomic_load(&shm->pin_high);
+		assert_int_equal(swi_pin_count(shm), 1);
+	}
+	assert_int_equal(atomic_load(&shm->pin_high), high);
+	swi_pin_clear(shm, kept);
+	free(shm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_open_checks), cmocka_unit_test(test_fill_and_empty),
 	    cmocka_unit_test(test_races),	cmocka_unit_test(test_hazards),
-	    cmocka_unit_test(test_pins_run_out),
+	    cmocka_unit_test(test_pins_run_out), cmocka_unit_test(test_pins_stay_few),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
