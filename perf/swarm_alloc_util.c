@@ -331,8 +331,9 @@ struct au_opts {
 
 static void init(struct sim *s)
 {
-	if (swi_extents_init(&s->x, s->arena) || swi_compact_init(&s->compact, &s->x, &compact_ops, s))
+	if (swi_extents_init(&s->x, s->arena))
 		die("no such arena");
+	swi_compact_init(&s->compact, &s->x, &compact_ops, s);
 	s->by_granule = calloc(s->arena / SWI_GRANULE, sizeof(*s->by_granule));
 	if (!s->by_granule)
 		die("out of memory");

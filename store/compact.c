@@ -11,17 +11,14 @@
 #define FREE_PART   16u	  /* of a window must be free, or it is not looked at */
 #define OBJECTS_MAX 8192u /* in one window; and looked at in one begin() */
 
-int swi_compact_init(struct swi_compact *c, struct swi_extents *x, const struct swi_compact_ops *ops,
-		     void *ctx)
+void swi_compact_init(struct swi_compact *c, struct swi_extents *x, const struct swi_compact_ops *ops,
+		      void *ctx)
 {
-	*c = (struct swi_compact){.x = x, .ops = ops, .ctx = ctx, .round = 1};
-	c->barred = calloc(x->regions, sizeof(*c->barred));
-	return c->barred ? 0 : -ENOMEM;
+	*c = (struct swi_compact){.x = x, .ops = ops, .ctx = ctx};
 }
 
 void swi_compact_fini(struct swi_compact *c)
 {
-	free(c->barred);
 	free(c->hand);
 	free(c->obj);
 	memset(c, 0, sizeof(*c));
@@ -29,33 +26,24 @@ void swi_compact_fini(struct swi_compact *c)
 
 static void bar(struct swi_compact *c, uint64_t offset)
 {
-	const uint64_t r = offset / SWI_GRANULE / c->x->region_granules;
-
-	if (r < c->x->regions)
-		c->barred[r] = c->round;
+	swi_vacancy_bar(&c->x->vacancy, offset / SWI_GRANULE);
 }
 
-/* The run of regions with the most free bytes that @bytes fit into; UINT64_MAX = there is none. */
+static void bar_all(struct swi_compact *c, uint64_t from, uint64_t to)
+{
+	const uint64_t region = c->x->vacancy.granules * SWI_GRANULE;
+
+	for (uint64_t at = from; at < to; at = swi_align_down(at + region, region))
+		bar(c, at);
+}
+
+/* Where the regions with the most free bytes begin that @bytes fit into; UINT64_MAX = there are none. */
 static uint64_t emptiest(const struct swi_compact *c, uint64_t bytes)
 {
-	const struct swi_extents *x = c->x;
-	const uint64_t region = x->region_granules * SWI_GRANULE;
-	const uint64_t run = (bytes + region - 1) / region;
-	uint64_t sum = 0, n = 0, best = bytes / SWI_GRANULE / FREE_PART, at = UINT64_MAX;
+	const uint64_t region = c->x->vacancy.granules * SWI_GRANULE;
+	const uint64_t at = swi_vacancy_emptiest(&c->x->vacancy, (bytes + region - 1) / region,
+						 bytes / SWI_GRANULE / FREE_PART);
 
-	for (uint64_t r = 0; r < x->regions; r++) {
-		if (c->barred[r] == c->round) {
-			sum = n = 0;
-			continue;
-		}
-		sum += x->region_free[r];
-		if (++n > run)
-			sum -= x->region_free[r - run];
-		if (n >= run && sum > best) {
-			best = sum;
-			at = r + 1 - run;
-		}
-	}
 	return at == UINT64_MAX ? at : at * region;
 }
 
@@ -116,17 +104,15 @@ static bool survey(struct swi_compact *c, uint64_t start, uint64_t bytes, uint64
 
 /* ---- the window's bytes ---- */
 
-static bool in_hand(const struct swi_compact *c, uint64_t offset)
-{
-	const uint64_t g = (offset - c->from) / SWI_GRANULE;
-
-	return c->hand[g / 64] >> (g % 64) & 1;
-}
-
 static void take_in_hand(struct swi_compact *c, uint64_t from, uint64_t to)
 {
-	for (uint64_t g = (from - c->from) / SWI_GRANULE; g < (to - c->from) / SWI_GRANULE; g++)
-		c->hand[g / 64] |= 1ull << (g % 64);
+	const uint64_t end = (to - c->from) / SWI_GRANULE;
+
+	for (uint64_t g = (from - c->from) / SWI_GRANULE; g < end; g = (g / 64 + 1) * 64) {
+		const uint64_t last = swi_min_u64(end - 1, g | 63);
+
+		c->hand[g / 64] |= ~0ull << (g % 64) & ~0ull >> (63 - last % 64);
+	}
 	c->missing -= to - from;
 }
 
@@ -156,21 +142,33 @@ static void window_over(struct swi_compact *c)
 	c->from = c->to = c->missing = c->count = c->next = 0;
 }
 
+/* The first granule of the window from @g on that is in hand, or is not; the end if there is none. */
+static uint64_t next_granule(const struct swi_compact *c, uint64_t g, bool is_in_hand)
+{
+	const uint64_t n = (c->to - c->from) / SWI_GRANULE;
+
+	while (g < n) {
+		const uint64_t w = (is_in_hand ? c->hand[g / 64] : ~c->hand[g / 64]) >> (g % 64);
+
+		if (w)
+			return swi_min_u64(n, g + (uint64_t)__builtin_ctzll(w));
+		g = (g / 64 + 1) * 64;
+	}
+	return n;
+}
+
 void swi_compact_end(struct swi_compact *c)
 {
-	const uint64_t to = c->to;
-	uint64_t run = c->from;
+	const uint64_t n = (c->to - c->from) / SWI_GRANULE;
 
 	if (!swi_compact_active(c))
 		return;
-	for (uint64_t at = c->from; at <= to; at += SWI_GRANULE) {
-		if (at < to && in_hand(c, at))
-			continue;
-		if (at > run)
-			(void)!swi_extent_free(c->x, run, at - run);
-		if (at < to)
-			bar(c, at);
-		run = at + SWI_GRANULE;
+	for (uint64_t g = 0, run, next; g < n; g = next) {
+		run = next_granule(c, g, true); /* up to it lies what did not come back */
+		next = next_granule(c, run, false);
+		bar_all(c, c->from + g * SWI_GRANULE, c->from + run * SWI_GRANULE);
+		if (next > run)
+			(void)!swi_extent_free(c->x, c->from + run * SWI_GRANULE, (next - run) * SWI_GRANULE);
 	}
 	c->given_up++;
 	window_over(c);
@@ -193,11 +191,10 @@ int swi_compact_free(struct swi_compact *c, uint64_t offset, uint64_t bytes)
 
 	if (!swi_compact_active(c) || offset % SWI_GRANULE || end < offset || from >= to)
 		return swi_extent_free(c->x, offset, bytes);
-	for (uint64_t at = from; at < to; at += SWI_GRANULE)
-		if (in_hand(c, at)) {
-			c->x->bad_frees++;
-			return -EINVAL;
-		}
+	if (next_granule(c, (from - c->from) / SWI_GRANULE, true) < (to - c->from) / SWI_GRANULE) {
+		c->x->bad_frees++;
+		return -EINVAL;
+	}
 	if (offset < from)
 		rc = swi_extent_free(c->x, offset, from - offset);
 	if (!rc && end > to)

@@ -3,7 +3,7 @@
  * compact.h - room in one piece out of room in many: which objects make way for it, and where they go.
  *
  * An arena whose objects left one by one is full of holes that no chunk and no large object fits. Then the emptiest
- * window of the size wanted is looked for by the regions' counts of free bytes (extent.h), its free blocks are taken
+ * window of the size wanted is looked for by the regions' counts of free bytes (vacancy.h), its free blocks are taken
  * out of the allocator, and each object in it is copied into a hole elsewhere, the smallest that fits. When the last old byte came back
  * the whole window is free at once. So a byte of room costs less than a byte of copying, whatever the arena's state, and
  * nothing that is in use leaves memory for it. (Choosing the emptiest segment and copying what lives is the cleaner of
@@ -41,13 +41,11 @@ struct swi_compact {
 	uint64_t *hand;	      /* a bit a granule of it that is */
 	struct swi_compact_object *obj; /* in it when it was chosen */
 	uint64_t count, cap, next;
-	uint32_t *barred; /* by region: the round in which something there could not move */
-	uint32_t round;
 	uint64_t windows, given_up, moved_objects, moved_bytes; /* ever */
 };
 
-int swi_compact_init(struct swi_compact *c, struct swi_extents *x, const struct swi_compact_ops *ops,
-		     void *ctx);
+void swi_compact_init(struct swi_compact *c, struct swi_extents *x, const struct swi_compact_ops *ops,
+		      void *ctx);
 void swi_compact_fini(struct swi_compact *c);
 /* Begins to clear a window of @bytes, whole pages; down to @least where no such can be. 0, -EBUSY: one is being cleared, -ENOSPC: there is none, -ENOMEM. */
 int swi_compact_begin(struct swi_compact *c, uint64_t bytes, uint64_t least);
@@ -58,7 +56,7 @@ void swi_compact_end(struct swi_compact *c);
 /* What could not move may move now. */
 static inline void swi_compact_again(struct swi_compact *c)
 {
-	c->round++;
+	swi_vacancy_next_round(&c->x->vacancy);
 }
 static inline bool swi_compact_active(const struct swi_compact *c)
 {

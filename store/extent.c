@@ -2,9 +2,9 @@
 /*
  * extent.c - see extent.h. All sizes inside are in granules. Owner thread: the node core.
  *
- * Invariants: free blocks never touch; each is in by_start, in the list of its size class and one
- * bit of start_map, whose upper levels say which words below are not empty. The block before an address is
- * found by that bitmap alone, so that neither ends nor allocated ranges need records.
+ * Invariants: free blocks never touch; each is in by_start, in the list of its size class and in
+ * starts; the large ones are found by the unit of 64 KiB that they begin in as well. The block before an address is
+ * found by starts alone, so that neither ends nor allocated ranges need records.
  */
 #include "store/extent.h"
 #include "transport/base/hash.h"
@@ -16,7 +16,8 @@ struct swi_free_block {
 };
 
 #define STEPS	  16u
-#define NONE	  UINT64_MAX
+#define NONE	  SWI_BITS_NONE
+#define UNIT	  (SWI_LARGE_MIN / SWI_GRANULE) /* in each at most one large block begins */
 #define SCAN_MAX  256u /* blocks of one class looked at when no larger class has any */
 
 static uint32_t class_of(uint64_t size)
@@ -39,69 +40,6 @@ static uint32_t class_above(uint64_t size)
 	return class_of(size + (1ull << (log - 4)) - 1);
 }
 
-/* ---- the bitmap of starts ---- */
-
-static void map_set(struct swi_extents *x, uint64_t bit)
-{
-	for (uint32_t l = 0; l < x->levels; l++, bit /= 64) {
-		uint64_t *w = &x->start_map[l][bit / 64];
-		const bool had = *w != 0;
-
-		*w |= 1ull << (bit % 64);
-		if (had)
-			return;
-	}
-}
-
-static void map_clear(struct swi_extents *x, uint64_t bit)
-{
-	for (uint32_t l = 0; l < x->levels; l++, bit /= 64) {
-		uint64_t *w = &x->start_map[l][bit / 64];
-
-		*w &= ~(1ull << (bit % 64));
-		if (*w)
-			return;
-	}
-}
-
-/* Largest set bit <= @bit, or NONE. */
-static uint64_t map_prev(const struct swi_extents *x, uint64_t bit)
-{
-	for (uint32_t l = 0; l < x->levels; l++) {
-		const uint64_t w = x->start_map[l][bit / 64] & (~0ull >> (63 - bit % 64));
-
-		if (w) {
-			bit = bit / 64 * 64 + 63u - (uint64_t)__builtin_clzll(w);
-			while (l--)
-				bit = bit * 64 + 63u - (uint64_t)__builtin_clzll(x->start_map[l][bit]);
-			return bit;
-		}
-		if (bit / 64 == 0)
-			return NONE;
-		bit = bit / 64 - 1;
-	}
-	return NONE;
-}
-
-/* Smallest set bit >= @bit, or NONE. */
-static uint64_t map_next(const struct swi_extents *x, uint64_t bit)
-{
-	for (uint32_t l = 0; l < x->levels; l++) {
-		if (bit / 64 >= x->start_words[l])
-			return NONE;
-		const uint64_t w = x->start_map[l][bit / 64] & (~0ull << (bit % 64));
-
-		if (w) {
-			bit = bit / 64 * 64 + (uint64_t)__builtin_ctzll(w);
-			while (l--)
-				bit = bit * 64 + (uint64_t)__builtin_ctzll(x->start_map[l][bit]);
-			return bit;
-		}
-		bit = bit / 64 + 1;
-	}
-	return NONE;
-}
-
 /* ---- blocks ---- */
 
 static struct swi_free_block *block_at(const struct swi_extents *x, uint64_t start)
@@ -118,6 +56,10 @@ static void class_insert(struct swi_extents *x, struct swi_free_block *b)
 
 	swi_list_push_front(&x->class_list[c], &b->link);
 	x->class_map[c / 64] |= 1ull << (c % 64);
+	if (b->size >= UNIT) {
+		swi_bits_set(&x->large, b->start / UNIT);
+		x->large_at[b->start / UNIT] = b;
+	}
 }
 
 static void class_remove(struct swi_extents *x, struct swi_free_block *b)
@@ -127,6 +69,8 @@ static void class_remove(struct swi_extents *x, struct swi_free_block *b)
 	swi_list_del(&b->link);
 	if (swi_list_empty(&x->class_list[c]))
 		x->class_map[c / 64] &= ~(1ull << (c % 64));
+	if (b->size >= UNIT)
+		swi_bits_clear(&x->large, b->start / UNIT);
 }
 
 static int block_add(struct swi_extents *x, uint64_t start, uint64_t size)
@@ -138,7 +82,7 @@ static int block_add(struct swi_extents *x, uint64_t start, uint64_t size)
 	b->start = start;
 	b->size = size;
 	HASH_ADD(hh, x->by_start, start, sizeof(b->start), b);
-	map_set(x, start);
+	swi_bits_set(&x->starts, start);
 	class_insert(x, b);
 	x->free_blocks++;
 	return 0;
@@ -147,7 +91,7 @@ static int block_add(struct swi_extents *x, uint64_t start, uint64_t size)
 static void block_del(struct swi_extents *x, struct swi_free_block *b)
 {
 	class_remove(x, b);
-	map_clear(x, b->start);
+	swi_bits_clear(&x->starts, b->start);
 	HASH_DELETE(hh, x->by_start, b);
 	swi_pool_put(&x->spare, b);
 	x->free_blocks--;
@@ -160,31 +104,17 @@ static void block_resize(struct swi_extents *x, struct swi_free_block *b, uint64
 	class_insert(x, b);
 }
 
-/* ---- regions ---- */
-
-static void regions_add(struct swi_extents *x, uint64_t start, uint64_t size, bool free)
+/* What was carved was its front. */
+static void block_move(struct swi_extents *x, struct swi_free_block *b, uint64_t start, uint64_t size)
 {
-	while (size) {
-		const uint64_t r = start / x->region_granules;
-		const uint64_t part = swi_min_u64(size, (r + 1) * x->region_granules - start);
-
-		x->region_free[r] += free ? (uint32_t)part : -(uint32_t)part;
-		start += part;
-		size -= part;
-	}
-}
-
-static int regions_init(struct swi_extents *x)
-{
-	x->region_granules = KIB(64) / SWI_GRANULE;
-	while (x->granules / x->region_granules >= SWI_EXTENT_REGIONS)
-		x->region_granules *= 2;
-	x->regions = (x->granules + x->region_granules - 1) / x->region_granules;
-	x->region_free = calloc(x->regions, sizeof(*x->region_free));
-	if (!x->region_free)
-		return -ENOMEM;
-	regions_add(x, 0, x->granules, true);
-	return 0;
+	class_remove(x, b);
+	swi_bits_clear(&x->starts, b->start);
+	HASH_DELETE(hh, x->by_start, b);
+	b->start = start;
+	b->size = size;
+	HASH_ADD(hh, x->by_start, start, sizeof(b->start), b);
+	swi_bits_set(&x->starts, start);
+	class_insert(x, b);
 }
 
 /* ---- life ---- */
@@ -197,20 +127,18 @@ int swi_extents_init(struct swi_extents *x, uint64_t bytes)
 	if (bytes < SWI_PAGE || bytes % SWI_PAGE || bytes / SWI_GRANULE > 1ull << 40)
 		return -EINVAL;
 	x->granules = bytes / SWI_GRANULE;
-	for (uint64_t bits = x->granules; x->levels < SWI_EXTENT_LEVELS;) {
-		const uint64_t words = (bits + 63) / 64;
+	const uint64_t units = x->granules / UNIT + 1;
+	int rc = swi_bits_init(&x->starts, x->granules);
 
-		x->start_map[x->levels] = calloc(words, sizeof(uint64_t));
-		if (!x->start_map[x->levels])
-			return -ENOMEM;
-		x->start_words[x->levels++] = words;
-		if (words == 1)
-			break;
-		bits = words;
-	}
-	const int rc = regions_init(x);
-
-	return rc ? rc : block_add(x, 0, x->granules);
+	if (!rc)
+		rc = swi_bits_init(&x->large, units);
+	if (!rc)
+		rc = swi_vacancy_init(&x->vacancy, x->granules);
+	x->large_at = calloc(units, sizeof(*x->large_at));
+	if (rc || !x->large_at)
+		return -ENOMEM;
+	swi_vacancy_count(&x->vacancy, 0, x->granules, true);
+	return block_add(x, 0, x->granules);
 }
 
 void swi_extents_fini(struct swi_extents *x)
@@ -222,9 +150,10 @@ void swi_extents_fini(struct swi_extents *x)
 		free(b);
 	}
 	swi_pool_fini(&x->spare);
-	for (uint32_t l = 0; l < x->levels; l++)
-		free(x->start_map[l]);
-	free(x->region_free);
+	swi_bits_fini(&x->starts);
+	swi_bits_fini(&x->large);
+	free(x->large_at);
+	swi_vacancy_fini(&x->vacancy);
 	memset(x, 0, sizeof(*x));
 }
 
@@ -277,23 +206,23 @@ static struct swi_free_block *search(const struct swi_extents *x, uint64_t size,
 }
 
 /*
- * The outermost block of its side that fits, among the first few: large extents are packed towards the ends, so that
- * what stays (held, pinned) does not lie all over the arena and a larger one still finds room between.
+ * The outermost block of its side that fits, among the first few that are large: large extents are packed towards the
+ * ends, so that what stays (held, pinned) does not lie all over the arena and a larger one still finds room between.
  */
 static struct swi_free_block *outermost(const struct swi_extents *x, uint64_t size, uint64_t align,
 					enum swi_extent_side side)
 {
 	const bool low = side == SWI_EXTENT_LOW;
-	uint64_t at = low ? map_next(x, 0) : map_prev(x, x->granules - 1);
+	uint64_t at = low ? swi_bits_next(&x->large, 0) : swi_bits_prev(&x->large, x->granules / UNIT);
 
 	for (uint32_t looked = 0; at != NONE && looked < SCAN_MAX; looked++) {
-		struct swi_free_block *b = block_at(x, at);
+		struct swi_free_block *b = x->large_at[at];
 
 		if (place(b, size, align, side) != NONE)
 			return b;
 		if (!low && !at)
 			break;
-		at = low ? map_next(x, at + 1) : map_prev(x, at - 1);
+		at = low ? swi_bits_next(&x->large, at + 1) : swi_bits_prev(&x->large, at - 1);
 	}
 	return NULL;
 }
@@ -301,21 +230,26 @@ static struct swi_free_block *outermost(const struct swi_extents *x, uint64_t si
 /* Takes [at, at + size) out of @b. */
 static int carve(struct swi_extents *x, struct swi_free_block *b, uint64_t at, uint64_t size)
 {
-	const uint64_t front = at - b->start;
-	const uint64_t back = b->start + b->size - (at + size);
+	const uint64_t front = at - b->start, all = b->size;
+	const uint64_t back = b->start + all - (at + size);
 
-	if (back) {
-		const int rc = block_add(x, at + size, back);
-
-		if (rc)
-			return rc;
-	}
+	/* What is left in front is made small first: two large ones cannot begin in one unit. */
 	if (front)
 		block_resize(x, b, front);
+	else if (back)
+		block_move(x, b, at + size, back);
 	else
 		block_del(x, b);
+	if (front && back) {
+		const int rc = block_add(x, at + size, back);
+
+		if (rc) {
+			block_resize(x, b, all);
+			return rc;
+		}
+	}
 	x->used += size * SWI_GRANULE;
-	regions_add(x, at, size, false);
+	swi_vacancy_count(&x->vacancy, at, size, false);
 	return 0;
 }
 
@@ -357,8 +291,8 @@ int swi_extent_alloc(struct swi_extents *x, uint64_t bytes, uint64_t align,
 static bool neighbours(const struct swi_extents *x, uint64_t start, uint64_t size,
 		       struct swi_free_block **out_before, struct swi_free_block **out_after)
 {
-	const uint64_t p = map_prev(x, start);
-	const uint64_t n = map_next(x, start);
+	const uint64_t p = swi_bits_prev(&x->starts, start);
+	const uint64_t n = swi_bits_next(&x->starts, start);
 
 	*out_before = NULL;
 	*out_after = NULL;
@@ -419,7 +353,7 @@ int swi_extent_free(struct swi_extents *x, uint64_t offset, uint64_t bytes)
 	}
 	x->used -= size * SWI_GRANULE;
 	x->frees++;
-	regions_add(x, start, size, true);
+	swi_vacancy_count(&x->vacancy, start, size, true);
 	return 0;
 }
 
@@ -427,11 +361,11 @@ bool swi_extent_next_free(const struct swi_extents *x, uint64_t offset, uint64_t
 			  uint64_t *out_bytes)
 {
 	const uint64_t at = offset / SWI_GRANULE;
-	const uint64_t p = at < x->granules ? map_prev(x, at) : NONE;
+	const uint64_t p = at < x->granules ? swi_bits_prev(&x->starts, at) : NONE;
 	const struct swi_free_block *b = p != NONE ? block_at(x, p) : NULL;
 
 	if (!b || b->start + b->size <= at) {
-		const uint64_t n = at < x->granules ? map_next(x, at) : NONE;
+		const uint64_t n = at < x->granules ? swi_bits_next(&x->starts, at) : NONE;
 
 		b = n != NONE ? block_at(x, n) : NULL;
 	}
@@ -446,7 +380,7 @@ int swi_extent_take(struct swi_extents *x, uint64_t offset, uint64_t bytes)
 {
 	const uint64_t start = offset / SWI_GRANULE;
 	const uint64_t size = swi_align_up(bytes, SWI_GRANULE) / SWI_GRANULE;
-	const uint64_t p = in_range(x, offset, bytes) ? map_prev(x, start) : NONE;
+	const uint64_t p = in_range(x, offset, bytes) ? swi_bits_prev(&x->starts, start) : NONE;
 	struct swi_free_block *b = p != NONE ? block_at(x, p) : NULL;
 
 	if (!b || start + size > b->start + b->size)
@@ -475,10 +409,10 @@ uint64_t swi_extents_largest(const struct swi_extents *x)
 
 const char *swi_extents_check(const struct swi_extents *x)
 {
-	uint64_t at = map_next(x, 0), blocks = 0, free_size = 0, end = 0, in_regions = 0;
+	uint64_t at = swi_bits_next(&x->starts, 0), blocks = 0, free_size = 0, end = 0, in_regions = 0, large = 0;
 
-	for (uint64_t r = 0; r < x->regions; r++)
-		in_regions += x->region_free[r];
+	for (uint64_t r = 0; r < x->vacancy.count; r++)
+		in_regions += x->vacancy.free[r];
 	while (at != NONE) {
 		const struct swi_free_block *b = block_at(x, at);
 
@@ -486,17 +420,24 @@ const char *swi_extents_check(const struct swi_extents *x)
 			return "a start bit without a proper block";
 		if (blocks && b->start <= end)
 			return "free blocks touch or overlap";
-		if (map_prev(x, at) != at)
+		if (swi_bits_prev(&x->starts, at) != at)
 			return "the bitmap levels disagree";
+		if (b->size >= UNIT && (swi_bits_prev(&x->large, at / UNIT) != at / UNIT || x->large_at[at / UNIT] != b))
+			return "a large block is not found as such";
+		large += b->size >= UNIT;
 		end = b->start + b->size;
 		free_size += b->size;
 		blocks++;
-		at = end < x->granules ? map_next(x, end) : NONE;
+		at = end < x->granules ? swi_bits_next(&x->starts, end) : NONE;
 	}
 	if (blocks != x->free_blocks || blocks != HASH_COUNT(x->by_start))
 		return "the number of blocks differs";
 	if ((x->granules - free_size) * SWI_GRANULE != x->used)
 		return "the used bytes differ";
+	for (at = swi_bits_next(&x->large, 0); at != NONE; at = swi_bits_next(&x->large, at + 1))
+		large--;
+	if (large)
+		return "the number of large blocks differs";
 	if (in_regions != free_size)
 		return "the regions' counts differ";
 	for (uint32_t c = 0; c < SWI_EXTENT_CLASSES; c++) {

@@ -5,19 +5,19 @@
  * Good fit in segregated classes (16 a power of two), immediate coalescing; from 64 KiB on the outermost fit. What
  * is taken from the low side (chunks, copies) and from the high side (what is large for this arena) grows towards
  * each other, which keeps fragmentation down. Any allocated range may be given back in parts. A double free and a range that is
- * not wholly allocated are told from the records and refused. What is free is counted by region too, for compact.h.
+ * not wholly allocated are told from the records and refused. What is free is counted by region too (vacancy.h).
  * Owner thread only; deterministic.
  */
 #ifndef SWI_EXTENT_H
 #define SWI_EXTENT_H
 
+#include "store/bits.h"
 #include "store/pool.h"
+#include "store/vacancy.h"
 #include "store/shm.h"
 #include "transport/base/list.h"
 
 #define SWI_EXTENT_CLASSES 640u /* 40 powers of two, 16 steps each */
-#define SWI_EXTENT_LEVELS  8u
-#define SWI_EXTENT_REGIONS 8192u /* at most: of equal size, a power of two of 64 KiB and more */
 
 enum swi_extent_side { SWI_EXTENT_LOW, SWI_EXTENT_HIGH };
 
@@ -39,11 +39,10 @@ struct swi_extents {
 	struct swi_pool spare; /* struct swi_free_block */
 	struct swi_list class_list[SWI_EXTENT_CLASSES];
 	uint64_t class_map[SWI_EXTENT_CLASSES / 64];
-	uint64_t *start_map[SWI_EXTENT_LEVELS]; /* level 0: a bit a granule that begins a free block */
-	uint64_t start_words[SWI_EXTENT_LEVELS];
-	uint32_t levels;
-	uint32_t *region_free; /* granules */
-	uint64_t regions, region_granules;
+	struct swi_bits starts; /* the granules that begin a free block */
+	struct swi_bits large;	/* the units of 64 KiB in which one of 64 KiB and more begins */
+	struct swi_free_block **large_at; /* by unit, where large has it */
+	struct swi_vacancy vacancy;
 };
 
 /* Everything free. -EINVAL, -ENOMEM. */

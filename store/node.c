@@ -84,8 +84,7 @@ static int open_rooms(struct swi_snode *sn, char *why, size_t why_len)
 
 	if (!rc)
 		rc = swi_extents_init(&sn->extents, sn->arena_bytes);
-	if (!rc)
-		rc = swi_relocate_init(sn);
+	swi_relocate_init(sn);
 	if (!rc)
 		rc = swi_clients_init(sn);
 	if (!rc)

@@ -65,9 +65,9 @@ static bool object_move(void *ctx, uint64_t from, uint64_t bytes, uint64_t to)
 
 static const struct swi_compact_ops ops = {.at = object_at, .move = object_move};
 
-int swi_relocate_init(struct swi_snode *sn)
+void swi_relocate_init(struct swi_snode *sn)
 {
-	return swi_compact_init(&sn->relocate.c, &sn->extents, &ops, sn);
+	swi_compact_init(&sn->relocate.c, &sn->extents, &ops, sn);
 }
 
 void swi_relocate_fini(struct swi_snode *sn)

@@ -23,7 +23,7 @@ struct swi_relocate {
 	uint64_t bars_ns;    /* until then what could not move is not looked at */
 };
 
-int swi_relocate_init(struct swi_snode *sn);
+void swi_relocate_init(struct swi_snode *sn);
 void swi_relocate_fini(struct swi_snode *sn);
 int swi_relocate_step(struct swi_snode *sn);
 uint64_t swi_relocate_deadline_ns(const struct swi_snode *sn);
