@@ -122,7 +122,8 @@ static bool blank(const char *line, size_t len)
 	return true;
 }
 
-int perf_trace_line(struct perf_trace *t, const char *line, size_t len, char *why, size_t why_len)
+/* Adds the request of one line (blank lines add nothing). -EINVAL: *@why says what is wrong; nothing was added. */
+static int add_line(struct perf_trace *t, const char *line, size_t len, char *why, size_t why_len)
 {
 	struct perf_request r = {0};
 	const json_t *ids = NULL;
@@ -158,7 +159,7 @@ int perf_trace_text(struct perf_trace *t, const char *text, size_t len, char *wh
 	for (size_t at = 0; at < len; line++) {
 		const char *end = memchr(text + at, '\n', len - at);
 		const size_t n = end ? (size_t)(end - (text + at)) : len - at;
-		const int rc = perf_trace_line(t, text + at, n, what, sizeof(what));
+		const int rc = add_line(t, text + at, n, what, sizeof(what));
 
 		if (rc) {
 			snprintf(why, why_len, "line %llu: %s", (unsigned long long)line, what);
@@ -182,7 +183,7 @@ int perf_trace_file(struct perf_trace *t, const char *path, char *why, size_t wh
 		snprintf(why, why_len, "%s: %s", path, strerror(-rc));
 	for (; !rc && (n = getline(&line, &max, f)) >= 0; number++) {
 		n -= n && line[n - 1] == '\n';
-		rc = perf_trace_line(t, line, (size_t)n, what, sizeof(what));
+		rc = add_line(t, line, (size_t)n, what, sizeof(what));
 		if (rc)
 			snprintf(why, why_len, "%s:%llu: %s", path, (unsigned long long)number, what);
 	}

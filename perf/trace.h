@@ -29,8 +29,6 @@ struct perf_trace {
 	struct perf_trace_id *by_id;
 };
 
-/* Adds the request of one line (blank lines add nothing). -EINVAL: *@why says what is wrong; nothing was added. */
-int perf_trace_line(struct perf_trace *t, const char *line, size_t len, char *why, size_t why_len);
 /* A whole text; @why begins with the number of the line. */
 int perf_trace_text(struct perf_trace *t, const char *text, size_t len, char *why, size_t why_len);
 /* 0 or < 0 with @why. */

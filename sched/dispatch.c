@@ -497,11 +497,6 @@ static int foreign_add(struct swi_node *n, struct swarm_oid task, uint32_t attem
 	return 0;
 }
 
-bool swi_dispatch_has_foreign(const struct swi_node *n)
-{
-	return !swi_list_empty(&n->dispatch.foreign);
-}
-
 static void refuse(struct swi_node *n, uint32_t to, struct swarm_oid task, uint32_t attempt, int status)
 {
 	uint8_t buf[64];

@@ -72,6 +72,5 @@ int swi_dispatch_on_task(struct swi_node *n, uint32_t from, struct swi_rd *rd);
 int swi_dispatch_on_done(struct swi_node *n, uint32_t from, struct swi_rd *rd);
 int swi_dispatch_on_refused(struct swi_node *n, uint32_t from, struct swi_rd *rd);
 int swi_dispatch_on_cancel(struct swi_node *n, uint32_t from, struct swi_rd *rd);
-bool swi_dispatch_has_foreign(const struct swi_node *n);
 
 #endif

@@ -123,11 +123,13 @@ static void become(struct swi_node *n, uint32_t number)
 	swi_info(n->log, "joined the cluster");
 }
 
+static void member_gone(struct swi_node *n, uint32_t node, bool killed, uint32_t heir);
+
 /* Also of one that went before we came: references name it, and its heir answers for them. */
 static void gone_before(struct swi_node *n, uint32_t node, uint64_t epoch, bool killed, uint32_t heir)
 {
 	if (swi_view_find(n, node)) {
-		swi_member_gone(n, node, killed, heir);
+		member_gone(n, node, killed, heir);
 		return;
 	}
 	if (!epoch || node == n->number || swi_peer_was_removed(n->sn, node))
@@ -219,7 +221,8 @@ static int on_member_up(struct swi_node *n, uint32_t from, struct swi_rd *rd)
 
 /* ---- who goes ---- */
 
-void swi_member_gone(struct swi_node *n, uint32_t node, bool killed, uint32_t heir)
+/* @node is dead (@killed) or left: everything that hangs on it is settled here. */
+static void member_gone(struct swi_node *n, uint32_t node, bool killed, uint32_t heir)
 {
 	struct swi_member *m = swi_view_find(n, node);
 	uint64_t died_ns;
@@ -267,7 +270,7 @@ void swi_member_declare(struct swi_node *n, uint32_t node, bool killed, const ch
 	if (killed)
 		swi_warn(n->log, "node %u is declared dead: %s", node, why);
 	swi_event(n, killed ? "died" : "drained", json_pack("{s:i,s:s}", "who", (int)node, "why", why));
-	swi_member_gone(n, node, killed, g->heir);
+	member_gone(n, node, killed, g->heir);
 	if (!killed && provided && n->o.provider.removed)
 		n->o.provider.removed(n->o.provider.ctx, node, epoch);
 }
@@ -285,7 +288,7 @@ static int on_member_down(struct swi_node *n, uint32_t from, struct swi_rd *rd)
 		return -EBADMSG;
 	if (swi_view_find(n, node)) {
 		swi_event(n, killed ? "died" : "drained", json_pack("{s:i}", "who", (int)node));
-		swi_member_gone(n, node, killed, heir);
+		member_gone(n, node, killed, heir);
 	}
 	return 0;
 }

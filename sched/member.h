@@ -35,9 +35,7 @@ struct swi_membership {
 
 void swi_member_init(struct swi_node *n);
 void swi_member_fini(struct swi_node *n);
-/* @node is dead (@killed) or left: everything that hangs on it is settled here. */
-void swi_member_gone(struct swi_node *n, uint32_t node, bool killed, uint32_t heir);
-/* Head: the same, and everybody is told. */
+/* Head: @node is dead (@killed) or left; everybody is told, and what hangs on it is settled. */
 void swi_member_declare(struct swi_node *n, uint32_t node, bool killed, const char *why);
 int swi_member_step(struct swi_node *n);
 uint64_t swi_member_deadline_ns(const struct swi_node *n);

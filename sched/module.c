@@ -84,25 +84,6 @@ int swi_modules_create(struct swi_modules **out)
 	return 0;
 }
 
-void swi_modules_destroy(struct swi_modules *m)
-{
-	struct module *mod, *next;
-
-	if (!m)
-		return;
-	HASH_ITER(hh, m->loaded, mod, next) {
-		struct function *f, *fnext;
-
-		HASH_DEL(m->loaded, mod);
-		HASH_ITER(hh, mod->functions, f, fnext) {
-			HASH_DEL(mod->functions, f);
-			free(f);
-		}
-		free(mod);
-	}
-	free(m);
-}
-
 static int write_all(int fd, const uint8_t *p, uint64_t len)
 {
 	while (len) {

@@ -17,8 +17,8 @@ struct swarm_oid swi_module_id(const void *bytes, uint64_t len);
 /* 0, or SWARM_EMODULE with @why: not an ELF shared object of this machine. */
 int swi_module_check(const void *bytes, uint64_t len, char *why, size_t why_len);
 
+/* The modules live as long as the process: their code may be in use until its end. */
 int swi_modules_create(struct swi_modules **out);
-void swi_modules_destroy(struct swi_modules *m); /* does not unload: code may still be referenced */
 /* Finds, loads if need be. SWARM_EMODULE, SWARM_ENOFUNC, SWARM_ECORRUPT or the store's errors, with @why. */
 int swi_module_function(struct swi_modules *m, struct swarm_store *store, struct swarm_ref ref,
 			const char *function, swarm_task_fn *out_fn, char *why, size_t why_len);

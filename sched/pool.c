@@ -98,7 +98,7 @@ static void worker_free(struct swi_worker *w)
 	free(w);
 }
 
-uint32_t swi_pool_max(const struct swi_runner *r)
+static uint32_t max_workers(const struct swi_runner *r)
 {
 	if (r->o.workers_max)
 		return r->o.workers_max;
@@ -179,7 +179,7 @@ void swi_pool_spawn(struct swi_runner *r, uint32_t wanted)
 		swi_runner_due(r, r->spawn_after_ns);
 		return;
 	}
-	while (r->starting_count < wanted && live(r) < swi_pool_max(r) &&
+	while (r->starting_count < wanted && live(r) < max_workers(r) &&
 	       HASH_COUNT(r->by_number) < WORKERS_HARD_MAX)
 		if (!spawn_one(r))
 			return;
@@ -279,14 +279,15 @@ static void leave(struct swi_worker *w)
 	swi_client_send(w->cl, SWI_L_STOP, 0, NULL, 0);
 }
 
-void swi_pool_free_worker(struct swi_worker *w)
+/* After its task: idle, or told to leave. */
+static void free_worker(struct swi_worker *w)
 {
 	w->gave_back = false;
 	if (w->state == SWI_WK_ENDING || swi_ahead_begin(w))
 		return;
 	w->run = NULL;
 	swi_pool_set_state(w, SWI_WK_IDLE);
-	if (live(w->r) > swi_pool_max(w->r))
+	if (live(w->r) > max_workers(w->r))
 		leave(w);
 	else
 		swi_runner_due(w->r, w->since_ns + IDLE_NS);
@@ -339,7 +340,7 @@ static int ready(struct swi_runner *r, struct swi_client *cl, const struct swi_m
 	swi_client_set_user(cl, w);
 	r->spawn_failures = 0;
 	r->spawn_after_ns = 0;
-	swi_pool_free_worker(w);
+	free_worker(w);
 	return 0;
 }
 
@@ -369,7 +370,7 @@ static int returned(struct swi_worker *w, struct swarm_oid task, uint32_t attemp
 	swi_run_give(run);
 	w->run = NULL;
 	swi_ahead_return(run);
-	swi_pool_free_worker(w);
+	free_worker(w);
 	return 0;
 }
 
@@ -398,7 +399,7 @@ static int done(struct swi_worker *w, const struct swi_msg *msg)
 		w->r->run_avg_ns = run->run_ns | 1;
 	else if (!status)
 		w->r->run_avg_ns += (run->run_ns >> 3) - (w->r->run_avg_ns >> 3);
-	swi_pool_free_worker(w);
+	free_worker(w);
 	return 0;
 }
 

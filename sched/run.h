@@ -180,8 +180,6 @@ void swi_run_size(struct swi_run *run);	      /* NEW -> SIZING or WAITING */
 void swi_run_admit(struct swi_runner *r);     /* WAITING -> FETCHING -> QUEUED, as far as the bytes go */
 void swi_run_drop_slots(struct swi_run *run); /* ends watches, wants and holds */
 void swi_run_not_ahead(struct swi_run *run);
-/* Its arguments lie in memory, which is short: it may go before those that would be fetched. */
-bool swi_run_local_first(struct swi_run *run);
 
 /* run_queue.c */
 void swi_run_dispatch(struct swi_runner *r);
@@ -201,10 +199,8 @@ uint32_t swi_ahead_depth(const struct swi_runner *r); /* a worker's, now */
 void swi_pool_spawn(struct swi_runner *r, uint32_t wanted);
 struct swi_list *swi_pool_list(struct swi_runner *r, enum swi_worker_state state);
 void swi_pool_set_state(struct swi_worker *w, enum swi_worker_state state);
-void swi_pool_free_worker(struct swi_worker *w); /* after its task: idle, or told to leave */
 void swi_pool_kill(struct swi_worker *w, int end_status);
 void swi_pool_timers(struct swi_runner *r, uint64_t now);
 void swi_pool_destroy(struct swi_runner *r);
-uint32_t swi_pool_max(const struct swi_runner *r);
 
 #endif

@@ -201,7 +201,8 @@ static void no_room(struct swi_run_slot *s, const char *text)
 	swi_runner_due(run->r, run->retry_at_ns);
 }
 
-bool swi_run_local_first(struct swi_run *run)
+/* Its arguments lie in memory, which is short: it may go before those that would be fetched. */
+static bool local_first(struct swi_run *run)
 {
 	return run->local && swi_snode_tight(run->r->o.sn);
 }
@@ -209,7 +210,7 @@ bool swi_run_local_first(struct swi_run *run)
 static void here(struct swi_run *run)
 {
 	struct swi_run *head = swi_list_first(&run->r->queued, struct swi_run, link);
-	const bool first = swi_run_local_first(run) && head && head->passed < SWI_RUN_PASSED_MAX;
+	const bool first = local_first(run) && head && head->passed < SWI_RUN_PASSED_MAX;
 
 	swi_run_event(run, SWI_RUN_EV_HERE);
 	if (first) {
@@ -321,7 +322,7 @@ static struct swi_run *next_waiting(struct swi_runner *r)
 	struct swi_run *first = swi_list_first(&r->waiting, struct swi_run, link);
 	struct swi_run *last = swi_list_entry(r->waiting.prev, struct swi_run, link);
 
-	return swi_run_local_first(last) && may_fetch(r, last) ? last : first;
+	return local_first(last) && may_fetch(r, last) ? last : first;
 }
 
 void swi_runner_need_room(struct swi_runner *r)

@@ -252,7 +252,7 @@ static void got_piece(struct swi_call *call, int status, struct swi_rd *body)
 	p->text[p->have] = '\0';
 }
 
-int swi_store_status(struct swarm_store *store, const char *what, char **out_json)
+int swarm_store_status(struct swarm_store *store, char **out_json)
 {
 	struct pieces p = {0};
 	int rc, status = 0;
@@ -262,7 +262,7 @@ int swi_store_status(struct swarm_store *store, const char *what, char **out_jso
 		struct swi_wr w = swi_wr_init(body, sizeof(body));
 		const uint64_t before = p.have;
 
-		swi_wr_str(&w, what);
+		swi_wr_str(&w, "store");
 		swi_wr_u64(&w, p.have);
 		rc = swi_wr_ok(&w) ? swi_lc_call(store->lc, SWI_L_STATUS, body, w.len, ANSWER_NS,
 						 got_piece, &p, &status)
@@ -276,9 +276,4 @@ int swi_store_status(struct swarm_store *store, const char *what, char **out_jso
 	}
 	*out_json = p.text;
 	return 0;
-}
-
-int swarm_store_status(struct swarm_store *store, char **out_json)
-{
-	return swi_store_status(store, "store", out_json);
 }

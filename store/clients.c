@@ -331,11 +331,6 @@ uint32_t swi_client_pid(const struct swi_client *cl)
 	return cl->pid;
 }
 
-uint32_t swi_client_number(const struct swi_client *cl)
-{
-	return cl->number;
-}
-
 void *swi_client_user(const struct swi_client *cl)
 {
 	return cl->user;

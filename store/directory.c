@@ -133,7 +133,7 @@ static bool here(struct swi_snode *sn, struct swarm_oid id, uint64_t *out_len, b
 	return swi_spilled_here(sn, id, out_len);
 }
 
-void swi_rec_copies(struct swi_snode *sn, struct swi_rec *rec, struct swi_copies *out)
+static void rec_copies(struct swi_snode *sn, struct swi_rec *rec, struct swi_copies *out)
 {
 	bool spilled;
 
@@ -314,7 +314,7 @@ static void settle_available(struct swi_snode *sn, struct swi_rec *rec)
 	swi_census_end(sn, rec);
 	if (!has_watchers(rec))
 		return;
-	swi_rec_copies(sn, rec, &copies);
+	rec_copies(sn, rec, &copies);
 	swi_rec_fire(sn, rec, 0, "", &copies);
 }
 
@@ -553,11 +553,6 @@ void swi_dir_copy_at(struct swi_snode *sn, struct swarm_ref ref, uint32_t node, 
 	swi_rec_touch(sn, rec);
 }
 
-void swi_dir_del_copy(struct swi_snode *sn, struct swarm_oid id, uint32_t node)
-{
-	swi_dir_have_not(sn, (struct swarm_ref){.id = id, .home = sn->node}, node, 0);
-}
-
 void swi_dir_fail(struct swi_snode *sn, struct swarm_oid id, int code, const char *text)
 {
 	struct swi_rec *rec = swi_rec_get(sn, (struct swarm_ref){.id = id, .home = sn->node});
@@ -585,7 +580,7 @@ enum swi_dir_state swi_dir_get(struct swi_snode *sn, struct swarm_oid id,
 	struct swi_rec *rec = swi_dir_find(sn, id), bare = {.id = id};
 	struct swi_copies copies;
 
-	swi_rec_copies(sn, rec ? rec : &bare, &copies);
+	rec_copies(sn, rec ? rec : &bare, &copies);
 	if (out_copies)
 		*out_copies = copies;
 	if (copies.count)

@@ -106,7 +106,6 @@ void swi_rec_del_copy(struct swi_snode *sn, struct swi_rec *rec, uint32_t node);
 void swi_rec_set_text(struct swi_rec *rec, const char *text);
 /* Where the last copy went, or why it failed; "": nothing is known. Into @buf, if it is not there yet. */
 const char *swi_rec_text(const struct swi_rec *rec, char buf[SWI_REC_TEXT]);
-void swi_rec_copies(struct swi_snode *sn, struct swi_rec *rec, struct swi_copies *out);
 /* Tells every watcher, local and remote, and forgets them. */
 void swi_rec_fire(struct swi_snode *sn, struct swi_rec *rec, int status, const char *text,
 		  const struct swi_copies *copies);
@@ -117,7 +116,6 @@ void swi_remote_tell(struct swi_snode *sn, struct swi_rec *rec, struct swi_remot
 		     const char *text, const struct swi_copies *copies);
 void swi_deleted_add(struct swi_snode *sn, struct swarm_oid id);
 void swi_deleted_clear(struct swi_snode *sn, struct swarm_oid id);
-void swi_dir_delete_here(struct swi_snode *sn, struct swarm_ref ref);
 
 /* ---- messages ---- */
 int swi_dir_on_locate(struct swi_link *l, struct swi_rd *body);

@@ -408,7 +408,7 @@ void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
 	swi_attr_forget(sn, id);
 }
 
-void swi_dir_delete_here(struct swi_snode *sn, struct swarm_ref ref)
+static void delete_here(struct swi_snode *sn, struct swarm_ref ref)
 {
 	struct swi_peer *heir;
 	struct swi_rec *rec;
@@ -447,7 +447,7 @@ void swi_delete(struct swi_snode *sn, struct swarm_ref ref)
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
 	if (home == sn->node) {
-		swi_dir_delete_here(sn, ref);
+		delete_here(sn, ref);
 		return;
 	}
 	if (!p) { /* no home, no record: what is left elsewhere goes with its nodes */
@@ -465,7 +465,7 @@ int swi_dir_on_delete(struct swi_link *l, struct swi_rd *body)
 	if (swi_smsg_get_ref(body, &ref))
 		return SWARM_EPROTO;
 	/* As its home, whatever our view of the members says: two views must not pass it on for ever. */
-	swi_dir_delete_here(l->sn, ref);
+	delete_here(l->sn, ref);
 	return 0;
 }
 

@@ -394,7 +394,8 @@ bool swi_object_find(struct swi_snode *sn, struct swarm_oid id, struct swi_index
 	return true;
 }
 
-bool swi_object_drop(struct swi_snode *sn, const struct swi_index_hit *hit)
+/* Takes a sealed or dead object out of the index and retires its extent. False: it changed meanwhile. */
+static bool drop_object(struct swi_snode *sn, const struct swi_index_hit *hit)
 {
 	const uint64_t offset = swi_slot_offset(hit->word);
 	uint64_t bytes;
@@ -419,7 +420,7 @@ bool swi_object_deleted(struct swi_snode *sn, const struct swi_index_hit *hit)
 		ref = (struct swarm_ref){.id = {.w = {h->oid[0], h->oid[1]}}, .home = h->home};
 		len = h->len;
 	}
-	if (!swi_object_drop(sn, hit))
+	if (!drop_object(sn, hit))
 		return false;
 	if (h) {
 		swi_attr_forget(sn, ref.id);

@@ -198,7 +198,6 @@ enum swi_dir_state {
 void swi_dir_expect(struct swi_snode *sn, struct swarm_oid id);
 void swi_dir_add_copy(struct swi_snode *sn, struct swarm_oid id, uint32_t node, uint64_t len,
 		      bool primary);
-void swi_dir_del_copy(struct swi_snode *sn, struct swarm_oid id, uint32_t node);
 void swi_dir_fail(struct swi_snode *sn, struct swarm_oid id, int code, const char *text);
 /* If @id is in memory here, its home is told: whoever made it was to say so, and is gone. */
 void swi_dir_found(struct swi_snode *sn, struct swarm_oid id);
@@ -221,7 +220,6 @@ int swi_peer_dial(struct swi_snode *sn, const char *address);
 struct swi_peer *swi_peer_find(struct swi_snode *sn, uint32_t node); /* NULL = unknown or dead */
 uint32_t swi_peer_node(const struct swi_peer *peer);
 uint64_t swi_peer_epoch(const struct swi_peer *peer);
-const char *swi_peer_address(const struct swi_peer *peer);
 bool swi_peer_is_up(const struct swi_peer *peer);
 /* Queued until connected; lost when the peer dies (peer_down tells). */
 int swi_peer_send(struct swi_snode *sn, struct swi_peer *peer, uint16_t type, const void *body,
@@ -232,7 +230,6 @@ int swi_peer_send(struct swi_snode *sn, struct swi_peer *peer, uint16_t type, co
  */
 void swi_peer_remove(struct swi_snode *sn, uint32_t node, bool killed, uint32_t heir);
 /* Every known live peer, in order of arrival. */
-void swi_peer_each(struct swi_snode *sn, void (*each)(void *ctx, struct swi_peer *peer), void *ctx);
 /* The live node that answers for a named object: rendezvous hashing over this node and its peers. */
 uint32_t swi_home_of(struct swi_snode *sn, struct swarm_ref ref);
 
@@ -265,7 +262,6 @@ void swi_client_gone(struct swi_snode *sn, struct swi_client *cl);
 bool swi_client_condemned(const struct swi_client *cl);
 uint32_t swi_client_role(const struct swi_client *cl);
 uint32_t swi_client_pid(const struct swi_client *cl);
-uint32_t swi_client_number(const struct swi_client *cl);
 void *swi_client_user(const struct swi_client *cl);
 void swi_client_set_user(struct swi_client *cl, void *user);
 /* Queues (in private memory when the ring is full) and rings the doorbell. */

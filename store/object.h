@@ -120,7 +120,5 @@ int swi_store_attach(const char *dir, uint32_t role,
 		     void (*upper)(void *ctx, const struct swi_msg *msg), void *upper_ctx,
 		     struct swarm_store **out, char *why, size_t why_len);
 struct swi_lc *swi_store_lc(struct swarm_store *store);
-/* Any status that the node has ("store", or the layer above's); the caller frees it. */
-int swi_store_status(struct swarm_store *store, const char *what, char **out_json);
 
 #endif

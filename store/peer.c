@@ -155,24 +155,9 @@ uint64_t swi_peer_epoch(const struct swi_peer *peer)
 	return peer->epoch;
 }
 
-const char *swi_peer_address(const struct swi_peer *peer)
-{
-	return peer->address;
-}
-
 bool swi_peer_is_up(const struct swi_peer *peer)
 {
 	return peer->chosen != NULL;
-}
-
-void swi_peer_each(struct swi_snode *sn, void (*each)(void *ctx, struct swi_peer *peer), void *ctx)
-{
-	swi_list_for_each_safe(it, &sn->peers.list) {
-		struct swi_peer *p = swi_list_entry(it, struct swi_peer, link);
-
-		if (p->epoch || p->node)
-			each(ctx, p);
-	}
 }
 
 bool swi_peer_was_removed(struct swi_snode *sn, uint32_t node)
@@ -490,7 +475,8 @@ static void link_free(struct swi_link *l)
 	free(l);
 }
 
-void swi_link_nonsense(struct swi_link *l, uint16_t type)
+/* Closes a connection on which nonsense came. */
+static void link_nonsense(struct swi_link *l, uint16_t type)
 {
 	swi_warn(l->sn->log, "node %u sent nonsense (message 0x%x): connection closed",
 		 l->peer ? l->peer->node : 0, type);
@@ -688,7 +674,7 @@ static void tp_msg(void *ctx, struct swi_conn *conn, uint16_t type, const void *
 	else
 		rc = swi_snode_peer_msg(sn, l, type, &rd);
 	if (rc < 0)
-		swi_link_nonsense(l, type);
+		link_nonsense(l, type);
 }
 
 const struct swi_tp_handler swi_peers_handler = {.up = tp_up, .msg = tp_msg, .down = tp_down};

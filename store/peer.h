@@ -100,8 +100,6 @@ void swi_dial_cancel(struct swi_dial *d);
 uint32_t swi_peer_heir_of(struct swi_snode *sn, uint32_t node);
 /* True when @node was known once, and is dead or left. */
 bool swi_peer_was_removed(struct swi_snode *sn, uint32_t node);
-/* Closes a connection on which nonsense came. */
-void swi_link_nonsense(struct swi_link *l, uint16_t type);
 
 /* ---- batches (rows.c) ---- */
 /* @lazy: nobody waits for this row; it may travel some ms later, with others. */

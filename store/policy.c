@@ -18,7 +18,8 @@ static uint64_t span_ns(uint64_t bytes, uint64_t rate, uint64_t otherwise)
 	return (uint64_t)((double)bytes * 1e9 / (double)(rate ? rate : otherwise));
 }
 
-uint64_t swi_policy_cost_ns(const struct swi_leaver *l, const struct swi_rates *r)
+/* What it takes to have the object leave and come back. */
+static uint64_t cost_ns(const struct swi_leaver *l, const struct swi_rates *r)
 {
 	const uint64_t read = DISK_ACCESS_NS + span_ns(l->bytes, r->read_bytes_per_s, DISK_DEFAULT);
 
@@ -37,7 +38,7 @@ uint64_t swi_policy_cost_ns(const struct swi_leaver *l, const struct swi_rates *
 
 uint64_t swi_policy_price(const struct swi_leaver *l, const struct swi_rates *r)
 {
-	const double cost = (double)swi_policy_cost_ns(l, r) * (l->used && l->back == SWI_BACK_WRITE ? USED_FACTOR : 1);
+	const double cost = (double)cost_ns(l, r) * (l->used && l->back == SWI_BACK_WRITE ? USED_FACTOR : 1);
 	/* In 1/65536 ns a KiB, so that nothing worth telling apart is rounded away; at most about 2^60. */
 	const double price = cost * 65536.0 * 1024.0 / (double)swi_max_u64(l->bytes, 1) /
 			     (1.0 + (double)l->age);
@@ -64,7 +65,7 @@ bool swi_policy_remake(uint64_t bytes, uint64_t make_ns, bool disk, const struct
 	make_ns = swi_max_u64(make_ns, REMAKE_MIN_NS);
 	if (!disk)
 		return make_ns <= REMAKE_FULL_NS;
-	return make_ns < swi_policy_cost_ns(&l, r) / REMAKE_GAIN;
+	return make_ns < cost_ns(&l, r) / REMAKE_GAIN;
 }
 
 uint64_t swi_policy_wanted(const struct swi_marks *m, struct swi_pressure *p)

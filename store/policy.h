@@ -35,8 +35,6 @@ struct swi_rates { /* as measured on this node; 0 = not yet, a default is assume
 #define SWI_REMAKE_NEVER   UINT64_MAX
 #define SWI_POLICY_CLASSES 256u
 
-/* What it takes to have the object leave and come back. */
-uint64_t swi_policy_cost_ns(const struct swi_leaver *l, const struct swi_rates *r);
 /* The lowest leaves first. */
 uint64_t swi_policy_price(const struct swi_leaver *l, const struct swi_rates *r);
 /* 0 to SWI_POLICY_CLASSES - 1, never falling with the price. */

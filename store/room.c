@@ -147,7 +147,8 @@ bool swi_room_before_core(struct swi_snode *sn, uint64_t ticket)
 	return !r || ticket < r->ticket || sn->evict.stuck;
 }
 
-bool swi_room_before_clients(struct swi_snode *sn, uint64_t ticket)
+/* The same of one of the core's, before every client. */
+static bool before_clients(struct swi_snode *sn, uint64_t ticket)
 {
 	const uint64_t first = swi_grants_ticket(sn);
 
@@ -187,7 +188,7 @@ int swi_rooms_step(struct swi_snode *sn)
 		struct swi_room *r = swi_list_first(&sn->rooms.list, struct swi_room, link);
 		int rc;
 
-		if (!r->recovery && !swi_room_before_clients(sn, r->ticket))
+		if (!r->recovery && !before_clients(sn, r->ticket))
 			break;
 		rc = take(sn, r);
 

@@ -62,8 +62,7 @@ uint64_t swi_room_piece(struct swi_snode *sn);
 uint64_t swi_room_least(struct swi_snode *sn);
 /* A place in the one line of all who wait. */
 uint64_t swi_room_ticket(struct swi_snode *sn);
-/* May the holder of @ticket be served before everybody on the other side of the line: the core's, the clients'? */
+/* May a client with @ticket be served before everybody of the core's in the line? */
 bool swi_room_before_core(struct swi_snode *sn, uint64_t ticket);
-bool swi_room_before_clients(struct swi_snode *sn, uint64_t ticket);
 
 #endif

@@ -83,10 +83,10 @@ bool swi_object_find(struct swi_snode *sn, struct swarm_oid id, struct swi_index
 		     uint64_t *out_offset);
 /* A generation for an extent that is about to be written. */
 uint32_t swi_snode_gen(struct swi_snode *sn);
-/* Takes a sealed or dead object out of the index and retires its extent. False: it changed meanwhile. */
-bool swi_object_drop(struct swi_snode *sn, const struct swi_index_hit *hit);
-
-/* As drop, because its user deleted it: who subscribed is told. */
+/*
+ * Takes a sealed or dead object, which its user deleted, out of the index and retires its extent; who subscribed is
+ * told. False: it changed meanwhile.
+ */
 bool swi_object_deleted(struct swi_snode *sn, const struct swi_index_hit *hit);
 
 /* node.c: a message of this layer (types 0x100-0x1ff) on the chosen connection. < 0: nonsense. */

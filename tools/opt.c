@@ -71,7 +71,7 @@ int swt_amount(const char *s, uint64_t *out)
 	return number(s, units, 0x1p40, out);
 }
 
-int swt_time(const char *s, uint64_t *out)
+static int parse_time(const char *s, uint64_t *out)
 {
 	static const struct unit units[] = {
 	    {"", 1e9}, {"s", 1e9}, {"ms", 1e6}, {"m", 60e9}, {"min", 60e9}, {"h", 3600e9}, {NULL, 0},
@@ -146,7 +146,7 @@ static int set(const struct swt_opt *o, void *out, const char *value)
 	case SWT_AMOUNT:
 		return swt_amount(value, at);
 	case SWT_TIME:
-		return swt_time(value, at);
+		return parse_time(value, at);
 	case SWT_CHOICE:
 		if (!is_choice(o->choices, value))
 			return -EINVAL;
@@ -223,6 +223,40 @@ static int bad_option(const struct swt_command *cmd, int c, char **argv)
 	return swt_error(cmd, SWT_USAGE, "unknown option %s; see %s --help", what, cmd->name);
 }
 
+/* ---- help ---- */
+
+static void help_option(const struct swt_opt *o)
+{
+	char left[64];
+	int n;
+
+	if (!o->help)
+		return;
+	if (o->letter)
+		snprintf(left, sizeof(left), "  -%c, --%s%s%s", o->letter, o->name, o->arg ? "=" : "",
+			 o->arg ? o->arg : "");
+	else
+		snprintf(left, sizeof(left), "      --%s%s%s", o->name, o->arg ? "=" : "",
+			 o->arg ? o->arg : "");
+	n = printf("%-*s ", HELP_COLUMN, left);
+	if (n > HELP_COLUMN + 1)
+		printf("\n%*s", HELP_COLUMN + 1, "");
+	printf("%s\n", o->help);
+}
+
+static void print_help(const struct swt_command *cmd)
+{
+	printf("Usage: %s [OPTION]...%s%s\n%s\n\n", cmd->name, cmd->args ? " " : "",
+		cmd->args ? cmd->args : "", cmd->summary);
+	for (const struct swt_opt *o = cmd->opts; o->name; o++)
+		help_option(o);
+	help_option(&(struct swt_opt){.name = "help", .letter = 'h', .help = "show this text and leave"});
+	if (cmd->more)
+		printf("\n%s\n", cmd->more);
+}
+
+/* ---- the whole line ---- */
+
 static int check_count(const struct swt_command *cmd, int given, const char *extra)
 {
 	if (given < cmd->args_min)
@@ -245,7 +279,7 @@ int swt_parse(const struct swt_command *cmd, int argc, char **argv, void *out, i
 		const struct swt_opt *o;
 
 		if (c == 'h') {
-			swt_help(cmd, stdout);
+			print_help(cmd);
 			return SWT_HELP_GIVEN;
 		}
 		if (c == '?' || c == ':')
@@ -257,37 +291,4 @@ int swt_parse(const struct swt_command *cmd, int argc, char **argv, void *out, i
 	}
 	*out_first = optind;
 	return check_count(cmd, argc - optind, argv[optind + cmd->args_max]);
-}
-
-/* ---- help ---- */
-
-static void help_option(const struct swt_opt *o, FILE *f)
-{
-	char left[64];
-	int n;
-
-	if (!o->help)
-		return;
-	if (o->letter)
-		snprintf(left, sizeof(left), "  -%c, --%s%s%s", o->letter, o->name, o->arg ? "=" : "",
-			 o->arg ? o->arg : "");
-	else
-		snprintf(left, sizeof(left), "      --%s%s%s", o->name, o->arg ? "=" : "",
-			 o->arg ? o->arg : "");
-	n = fprintf(f, "%-*s ", HELP_COLUMN, left);
-	if (n > HELP_COLUMN + 1)
-		fprintf(f, "\n%*s", HELP_COLUMN + 1, "");
-	fprintf(f, "%s\n", o->help);
-}
-
-void swt_help(const struct swt_command *cmd, FILE *f)
-{
-	fprintf(f, "Usage: %s [OPTION]...%s%s\n%s\n\n", cmd->name, cmd->args ? " " : "",
-		cmd->args ? cmd->args : "", cmd->summary);
-	for (const struct swt_opt *o = cmd->opts; o->name; o++)
-		help_option(o, f);
-	help_option(&(struct swt_opt){.name = "help", .letter = 'h', .help = "show this text and leave"},
-		    f);
-	if (cmd->more)
-		fprintf(f, "\n%s\n", cmd->more);
 }

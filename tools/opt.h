@@ -51,14 +51,12 @@ struct swt_command {
 #define SWT_HELP_GIVEN (-1)
 /* Fills *@out. 0; SWT_HELP_GIVEN (leave with 0); SWT_USAGE (one line was printed). *@out_first: first plain argument. */
 int swt_parse(const struct swt_command *cmd, int argc, char **argv, void *out, int *out_first);
-void swt_help(const struct swt_command *cmd, FILE *f);
 /* "swarm start: <text>" on stderr; returns @code. */
 int swt_error(const struct swt_command *cmd, int code, const char *fmt, ...) SWI_PRINTF(3, 4);
 
 /* 0 or -EINVAL. */
 int swt_size(const char *s, uint64_t *out);
 int swt_amount(const char *s, uint64_t *out);
-int swt_time(const char *s, uint64_t *out);
 /* "1.5 GiB" */
 const char *swt_size_str(uint64_t bytes, char *buf, size_t len);
 

@@ -29,8 +29,12 @@ static void at_end(void)
 {
 	if (made.owner != getpid())
 		return;
-	while (made.children)
-		perf_child_end(made.child[made.children - 1]);
+	while (made.children) {
+		made.children--;
+		close(made.keep_fd[made.children]);
+		kill(made.child[made.children], SIGKILL);
+		waitpid(made.child[made.children], NULL, 0);
+	}
 }
 
 static void on_signal(int sig)
@@ -68,8 +72,12 @@ const char *perf_dir(const struct perf_opts *o)
 	return made.dir;
 }
 
-pid_t perf_child(const struct perf_opts *o, void (*fn)(void *ctx, int out_fd), void *ctx, char *line,
-		 size_t line_len)
+/*
+ * A child that runs @fn and ends, at the latest with this process. What @fn writes into @out_fd (one line) is
+ * returned. Before any thread of this process.
+ */
+static void start_child(const struct perf_opts *o, void (*fn)(void *ctx, int out_fd), void *ctx, char *line,
+			size_t line_len)
 {
 	int out[2], keep[2];
 	size_t n = 0;
@@ -97,21 +105,6 @@ pid_t perf_child(const struct perf_opts *o, void (*fn)(void *ctx, int out_fd), v
 		n++;
 	line[n] = '\0';
 	close(out[0]);
-	return pid;
-}
-
-void perf_child_end(pid_t pid)
-{
-	for (uint32_t i = 0; i < made.children; i++) {
-		if (made.child[i] != pid)
-			continue;
-		close(made.keep_fd[i]);
-		made.child[i] = made.child[--made.children];
-		made.keep_fd[i] = made.keep_fd[made.children];
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
-		return;
-	}
 }
 
 struct swarm_store *perf_open(const struct perf_opts *o, uint64_t arena, uint64_t objects,
@@ -215,7 +208,7 @@ void perf_rig_start(struct perf_rig *rig, const struct perf_opts *o, uint64_t ar
 		struct host_child h = {.o = o, .run = run, .arena = o->arena_bytes ? o->arena_bytes : arena};
 
 		run_path(o, run);
-		perf_child(o, run_host, &h, line, sizeof(line));
+		start_child(o, run_host, &h, line, sizeof(line));
 		if (strcmp(line, "ready"))
 			exit(1); /* it has said why */
 	} else if (o->loopback) {
@@ -223,7 +216,7 @@ void perf_rig_start(struct perf_rig *rig, const struct perf_opts *o, uint64_t ar
 					 .arena = o->arena_bytes ? o->arena_bytes : arena};
 
 		perf_rig_key(rig);
-		perf_child(o, run_server, &s, rig->server, sizeof(rig->server));
+		start_child(o, run_server, &s, rig->server, sizeof(rig->server));
 		if (!rig->server[0])
 			exit(1);
 	} else if (o->host) {

@@ -31,14 +31,6 @@ struct perf_rig {
 
 /* A folder of this program below TMPDIR, else /tmp; made at the first call, which is before any thread; removed at its end. */
 const char *perf_dir(const struct perf_opts *o);
-/*
- * A child that runs @fn and ends, at the latest with this process. What @fn writes into @out_fd (one line) is
- * returned. Before any thread of this process.
- */
-pid_t perf_child(const struct perf_opts *o, void (*fn)(void *ctx, int out_fd), void *ctx, char *line,
-		 size_t line_len);
-/* Ends the child and waits for it. */
-void perf_child_end(pid_t pid);
 
 /* A store inside this process; @run: folder for other processes, NULL = private; @bind: NULL = no network. */
 struct swarm_store *perf_open(const struct perf_opts *o, uint64_t arena, uint64_t objects,

@@ -43,7 +43,6 @@ void swi_platter_destroy(struct swi_platter *p); /* no handle may exist; NULL is
 int swi_platter_read(struct swi_platter *p, const char *name, uint64_t off, void *buf, uint64_t len);
 int swi_platter_write(struct swi_platter *p, const char *name, uint64_t off, const void *buf,
 		      uint64_t len); /* makes the file, or grows it */
-int swi_platter_truncate(struct swi_platter *p, const char *name, uint64_t bytes);
 int swi_platter_each(struct swi_platter *p, void (*each)(void *ctx, const char *name), void *ctx);
 void swi_platter_set_capacity(struct swi_platter *p, uint64_t capacity);
 

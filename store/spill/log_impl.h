@@ -268,7 +268,6 @@ void swi_log_index_fini(struct swi_spill *sp); /* frees the records too */
 int swi_log_alloc(struct swi_spill *sp, uint64_t len, uint64_t count, int avoid,
 		  struct swi_seg **out_seg, uint64_t *out_off);
 bool swi_log_room(struct swi_spill *sp, uint64_t bytes);
-void swi_log_backoff(struct swi_spill *sp, struct spill_disk *sd, int why);
 void swi_log_disk_fine(struct spill_disk *sd);
 void swi_log_room_again(struct spill_disk *sd); /* bytes were given back */
 /* A write of records begins (@bytes 0), or ends with so many bytes written: how fast is this disk? */
@@ -278,8 +277,6 @@ void swi_log_close(struct swi_spill *sp, struct swi_seg *seg); /* no more record
 /* What can be done with it now? It may be freed by this call. */
 void swi_log_settle(struct swi_spill *sp, struct swi_seg *seg);
 struct swi_seg *swi_log_seg_new(struct swi_spill *sp, uint32_t disk);
-void swi_log_seg_free(struct swi_seg *seg); /* the struct and its file handle, not the file */
-void swi_log_release_free(struct swi_spill *sp, struct spill_disk *sd);
 void swi_log_unlink_all(struct swi_spill *sp);
 
 /* tomb.c: "forgotten" marks, so that a kept log does not bring back what was forgotten */

@@ -72,7 +72,7 @@ void swi_map_write(struct page_map *m, uint64_t off, const uint8_t *buf, uint64_
 	}
 }
 
-void swi_map_punch(struct page_map *m, uint64_t off, uint64_t len)
+static void map_punch(struct page_map *m, uint64_t off, uint64_t len)
 {
 	for (uint64_t i = off / SWI_DISK_ALIGN; i < (off + len) / SWI_DISK_ALIGN; i++) {
 		free(m->page[i]);
@@ -177,8 +177,8 @@ void swi_platter_punch(struct platter_file *pf, uint64_t off, uint64_t len)
 			unsafe_land(pf, w);
 	}
 	pf->punched += len - swi_min_u64(holes(pf, off, len), pf->punched);
-	swi_map_punch(&pf->now, off, len);
-	swi_map_punch(&pf->safe, off, len);
+	map_punch(&pf->now, off, len);
+	map_punch(&pf->safe, off, len);
 	pf->punched = swi_min_u64(pf->punched, pf->bytes);
 }
 
@@ -371,17 +371,6 @@ int swi_platter_write(struct swi_platter *p, const char *name, uint64_t off, con
 	swi_map_write(&pf->now, off, buf, len);
 	swi_map_write(&pf->safe, off, buf, len);
 	return 0;
-}
-
-int swi_platter_truncate(struct swi_platter *p, const char *name, uint64_t bytes)
-{
-	struct platter_file *pf = swi_platter_find(p, name);
-
-	if (!pf)
-		return -ENOENT;
-	swi_platter_sync(pf, UINT64_MAX);
-	pf->punched = 0;
-	return swi_platter_resize(pf, bytes);
 }
 
 int swi_platter_each(struct swi_platter *p, void (*each)(void *ctx, const char *name), void *ctx)

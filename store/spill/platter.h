@@ -47,7 +47,6 @@ struct swi_platter {
 
 void swi_map_read(const struct page_map *m, uint64_t off, uint8_t *buf, uint64_t len);
 void swi_map_write(struct page_map *m, uint64_t off, const uint8_t *buf, uint64_t len);
-void swi_map_punch(struct page_map *m, uint64_t off, uint64_t len);
 
 struct platter_file *swi_platter_find(struct swi_platter *p, const char *name);
 struct platter_file *swi_platter_new(struct swi_platter *p, const char *name);

@@ -14,7 +14,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the disk format is lit
 
 #define KNOWN_FLAGS (SWI_OBJ_F_SECONDARY | SWI_OBJ_F_DIGEST | SWI_OBJ_F_NAMED)
 
-uint32_t swi_crc32c(uint32_t crc, const void *p, size_t len)
+static uint32_t crc32c(uint32_t crc, const void *p, size_t len)
 {
 	union {
 		const void *in;
@@ -36,7 +36,7 @@ void swi_seg_header_init(struct swi_seg_header *h, struct swi_seg_key key, uint6
 	h->nonce = key.nonce;
 	h->boot_epoch = boot_epoch;
 	h->bytes = bytes;
-	h->crc = swi_crc32c(~0u, h, offsetof(struct swi_seg_header, crc));
+	h->crc = crc32c(~0u, h, offsetof(struct swi_seg_header, crc));
 }
 
 int swi_seg_header_check(const struct swi_seg_header *h)
@@ -46,7 +46,7 @@ int swi_seg_header_check(const struct swi_seg_header *h)
 	if (!memcmp(h, &zero, sizeof(zero)))
 		return -ENODATA;
 	if (h->magic != SWI_SEG_MAGIC || h->version != SWI_SEG_VERSION ||
-	    h->crc != swi_crc32c(~0u, h, offsetof(struct swi_seg_header, crc)))
+	    h->crc != crc32c(~0u, h, offsetof(struct swi_seg_header, crc)))
 		return -EBADMSG;
 	return 0;
 }
@@ -55,7 +55,7 @@ static uint32_t salted_crc(const void *p, size_t len, struct swi_seg_key key, ui
 {
 	const uint64_t salt[3] = {key.number, key.nonce, off};
 
-	return swi_crc32c(swi_crc32c(~0u, p, len), salt, sizeof(salt));
+	return crc32c(crc32c(~0u, p, len), salt, sizeof(salt));
 }
 
 void swi_head_copy(struct swi_object_head *dst, const struct swi_object_head *src)
@@ -140,8 +140,8 @@ void swi_seg_footer_seal(void *buf, uint64_t count, struct swi_seg_key key, uint
 	t->nonce = key.nonce;
 	t->count = count;
 	t->data_end = data_end;
-	t->table_crc = swi_crc32c(~0u, buf, used);
-	t->crc = swi_crc32c(~0u, t, offsetof(struct swi_seg_trailer, crc));
+	t->table_crc = crc32c(~0u, buf, used);
+	t->crc = crc32c(~0u, t, offsetof(struct swi_seg_trailer, crc));
 }
 
 int swi_seg_trailer_check(const struct swi_seg_trailer *t, struct swi_seg_key key, uint64_t bytes,
@@ -149,7 +149,7 @@ int swi_seg_trailer_check(const struct swi_seg_trailer *t, struct swi_seg_key ke
 {
 	if (t->magic != SWI_SEG_FOOT_MAGIC || t->version != SWI_SEG_FOOT_VERSION ||
 	    t->number != key.number || t->nonce != key.nonce ||
-	    t->crc != swi_crc32c(~0u, t, offsetof(struct swi_seg_trailer, crc)))
+	    t->crc != crc32c(~0u, t, offsetof(struct swi_seg_trailer, crc)))
 		return -EBADMSG;
 	if (t->count > bytes / sizeof(struct swi_seg_entry) ||
 	    t->data_end < SWI_SEG_DATA_OFF || t->data_end > bytes ||
@@ -161,7 +161,7 @@ int swi_seg_trailer_check(const struct swi_seg_trailer *t, struct swi_seg_key ke
 
 bool swi_seg_table_valid(const struct swi_seg_trailer *t, const void *entries)
 {
-	return t->table_crc == swi_crc32c(~0u, entries, t->count * sizeof(struct swi_seg_entry));
+	return t->table_crc == crc32c(~0u, entries, t->count * sizeof(struct swi_seg_entry));
 }
 
 bool swi_seg_entry_valid(const struct swi_seg_entry *e, uint64_t data_end)

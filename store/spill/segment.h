@@ -102,7 +102,6 @@ static inline uint64_t swi_seg_footer_bytes(uint64_t count)
 			    SWI_DISK_ALIGN);
 }
 
-uint32_t swi_crc32c(uint32_t crc, const void *p, size_t len);
 
 void swi_seg_header_init(struct swi_seg_header *h, struct swi_seg_key key, uint64_t boot_epoch,
 			 uint64_t bytes);

@@ -17,7 +17,7 @@
 #define NAME_TRIES     64
 #define SPEED_WINDOW   MIB(2) /* a disk's speed is judged anew after so many bytes */
 
-void swi_log_backoff(struct swi_spill *sp, struct spill_disk *sd, int why)
+static void back_off(struct swi_spill *sp, struct spill_disk *sd, int why)
 {
 	if (sd->retry_ns)
 		return;
@@ -115,7 +115,8 @@ struct swi_seg *swi_log_seg_new(struct swi_spill *sp, uint32_t disk)
 	return seg;
 }
 
-void swi_log_seg_free(struct swi_seg *seg)
+/* The struct and its file handle, not the file. */
+static void seg_free(struct swi_seg *seg)
 {
 	if (seg->file)
 		seg->sp->disks[seg->disk].d->ops->close(seg->file);
@@ -143,11 +144,11 @@ static void unlink_seg(struct swi_spill *sp, struct swi_seg *seg)
 		swi_warn(sp->log, "spill folder %s: cannot remove %s: %s", sd->d->ops->path(sd->d),
 			 name, swarm_strerror(rc));
 	sp->held_bytes -= seg->bytes - seg->punched;
-	swi_log_seg_free(seg);
+	seg_free(seg);
 	swi_log_room_again(sd);
 }
 
-void swi_log_release_free(struct swi_spill *sp, struct spill_disk *sd)
+static void release_free(struct swi_spill *sp, struct spill_disk *sd)
 {
 	while (!swi_list_empty(&sd->free)) {
 		sd->free_count--;
@@ -161,12 +162,12 @@ void swi_log_unlink_all(struct swi_spill *sp)
 		struct swi_seg *seg = swi_list_first(&sp->segs, struct swi_seg, link);
 
 		if (sp->opts.keep)
-			swi_log_seg_free(seg);
+			seg_free(seg);
 		else
 			unlink_seg(sp, seg);
 	}
 	for (uint32_t i = 0; i < sp->opts.disk_count; i++)
-		swi_log_release_free(sp, &sp->disks[i]);
+		release_free(sp, &sp->disks[i]);
 }
 
 static void header_done(struct swi_dio *dio)
@@ -236,7 +237,7 @@ static int new_file(struct swi_spill *sp, uint32_t disk, uint64_t want, uint64_t
 	int rc;
 
 	if (room < want && sd->free_count) {
-		swi_log_release_free(sp, sd);
+		release_free(sp, sd);
 		room = swi_min_u64(available(sp, sd, true), quota_left(sp));
 	}
 	if (room < want) {
@@ -249,7 +250,7 @@ static int new_file(struct swi_spill *sp, uint32_t disk, uint64_t want, uint64_t
 		return -ENOMEM;
 	rc = create_file(sp, seg, want);
 	if (rc) {
-		swi_log_seg_free(seg);
+		seg_free(seg);
 		return rc == -ENOSPC ? SWARM_EDISKFULL : rc;
 	}
 	sp->held_bytes += seg->bytes;
@@ -281,7 +282,7 @@ static int open_seg(struct swi_spill *sp, uint32_t disk, uint64_t want, uint64_t
 	if (rc) {
 		/* Full by quota needs no back-off: forgetting makes room, and that is seen at once. */
 		if (rc != SWARM_EDISKFULL || quota_left(sp) >= swi_max_u64(need, SPILL_SEG_MIN))
-			swi_log_backoff(sp, sd, rc);
+			back_off(sp, sd, rc);
 		return rc;
 	}
 	rc = begin_use(sp, seg);
@@ -429,9 +430,9 @@ void swi_log_retire(struct swi_spill *sp, struct swi_seg *seg, int why)
 			 swarm_strerror(why));
 	seg->failed = true;
 	if (why == -ENOSPC)
-		swi_log_backoff(sp, sd, SWARM_EDISKFULL);
+		back_off(sp, sd, SWARM_EDISKFULL);
 	else if (++sd->errors >= 2)
-		swi_log_backoff(sp, sd, why);
+		back_off(sp, sd, why);
 	if (seg->state == SEG_OPEN)
 		swi_log_close(sp, seg);
 }

@@ -97,8 +97,6 @@ void swi_sim_fin(struct swi_be_ep *ep);
 struct swi_be_ep *swi_sim_ep_new(struct swi_be *be);
 void swi_sim_ep_unref(struct swi_be_ep *ep);
 void swi_sim_ep_forget_peer(struct swi_be_ep *ep);
-/* The endpoint fails: down() is queued, once. */
-void swi_sim_break(struct swi_be_ep *ep, int status);
 /* SWARM_EPORTUSED, -EINVAL, -ENOMEM. */
 int swi_sim_join(struct swi_simnet *net, struct swi_be *be, const char *bind);
 void swi_sim_leave(struct swi_be *be);

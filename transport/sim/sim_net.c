@@ -229,7 +229,8 @@ static void to_inbox(struct swi_be_ep *ep, struct sim_event *ev)
 	swi_list_push_back(&ep->be->inbox, &ev->link);
 }
 
-void swi_sim_break(struct swi_be_ep *ep, int status)
+/* The endpoint fails: down() is queued, once. */
+static void break_ep(struct swi_be_ep *ep, int status)
 {
 	if (ep->broken || ep->closing || !ep->be || ep->be->dead)
 		return;
@@ -307,9 +308,9 @@ static bool on_msg(struct swi_simnet *net, struct sim_event *ev)
 		return false;
 	if (dst->undelivered >= SWI_BE_RECV_DEPTH) {
 		net->n.overruns++;
-		swi_sim_break(dst, SWARM_EPEERLOST);
+		break_ep(dst, SWARM_EPEERLOST);
 		if (src->be)
-			swi_sim_break(src, SWARM_EPEERLOST);
+			break_ep(src, SWARM_EPEERLOST);
 		return false;
 	}
 	dst->undelivered++;
@@ -371,7 +372,7 @@ static void on_read(struct swi_simnet *net, struct sim_event *ev)
 	if (!bytes) {
 		ev->status = SWARM_EREMOTEACCESS;
 		net->n.refused_reads++;
-		swi_sim_break(target, SWARM_EPEERLOST); /* as a card does: the connection ends */
+		break_ep(target, SWARM_EPEERLOST); /* as a card does: the connection ends */
 		read_answer(net, ev, target);
 		return;
 	}
@@ -400,7 +401,7 @@ static bool on_read_done(struct sim_event *ev)
 	swi_list_del(&ev->read->link);
 	to_inbox(ev->dst, ev);
 	if (ev->status)
-		swi_sim_break(ev->dst, SWARM_EPEERLOST);
+		break_ep(ev->dst, SWARM_EPEERLOST);
 	return true;
 }
 
@@ -433,10 +434,10 @@ static bool arrive(struct swi_simnet *net, struct sim_event *ev)
 		to_inbox(dst, ev);
 		return true;
 	case SIM_CONN_NAK:
-		swi_sim_break(dst, -ECONNREFUSED);
+		break_ep(dst, -ECONNREFUSED);
 		return false;
 	default:
-		swi_sim_break(dst, SWARM_EPEERLOST);
+		break_ep(dst, SWARM_EPEERLOST);
 		return false;
 	}
 }

@@ -270,8 +270,6 @@ void swi_verbs_sq_done(struct verbs_lane *l, uint32_t place, const struct ibv_wc
 void swi_verbs_lanes_want(struct swi_be_ep *ep);
 void swi_verbs_lanes_recv(struct swi_be_ep *ep, const void *buf, uint32_t len);
 void swi_verbs_lanes_bound(struct swi_be_ep *ep);
-/* Moves the main lane's attributes to those of a further one. */
-int swi_verbs_lane_ready(struct verbs_lane *l, uint32_t dest_qp, uint32_t rq_psn, uint32_t sq_psn);
 /* The name of the memory with @rkey on @l; false: the peer did not offer it. */
 bool swi_verbs_lane_key(const struct verbs_lane *l, uint64_t rkey, uint32_t *out_rkey);
 

@@ -28,7 +28,8 @@ struct end { /* of a lane: what the other side has to know */
 	uint32_t qp, psn;
 };
 
-int swi_verbs_lane_ready(struct verbs_lane *l, uint32_t dest_qp, uint32_t rq_psn, uint32_t sq_psn)
+/* Moves the main lane's attributes to those of a further one. */
+static int lane_ready(struct verbs_lane *l, uint32_t dest_qp, uint32_t rq_psn, uint32_t sq_psn)
 {
 	struct swi_be_ep *ep = l->ep;
 	struct ibv_qp_attr init = ep->init, rtr = ep->rtr, rts = ep->rts;
@@ -150,7 +151,7 @@ static int on_ok(struct swi_be_ep *ep, struct swi_rd *r)
 		if (keys)
 			err = take_keys(l, *r, keys, lanes, i);
 		if (!err)
-			err = swi_verbs_lane_ready(l, ends[i].qp, ends[i].psn, l->psn);
+			err = lane_ready(l, ends[i].qp, ends[i].psn, l->psn);
 	}
 	if (err || !lanes) {
 		drop_lanes(ep);
@@ -216,7 +217,7 @@ static int serve_one(struct swi_be_ep *ep, struct end peer)
 		return err;
 	ep->serves[ep->serve_count++] = l;
 	l->psn = (uint32_t)swi_rand(ep->be->env) & PSN_MASK;
-	err = swi_verbs_lane_ready(l, peer.qp, peer.psn, l->psn);
+	err = lane_ready(l, peer.qp, peer.psn, l->psn);
 	return err ? err : swi_verbs_windows_bind(l);
 }
 
