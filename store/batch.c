@@ -9,6 +9,7 @@
 #include "store/lc.h"
 #include "transport/base/env.h"
 
+#define AHEAD	   8u	   /* look-ups whose lines are on their way */
 #define ROOM_CALLS 64u	   /* requests for room in flight */
 #define ROOM_MAX   MIB(16) /* of one of them: walk.c looks no farther */
 
@@ -125,6 +126,8 @@ int swi_lc_get_many(struct swi_lc *lc, const struct swarm_ref *refs, uint32_t co
 
 	memset(views, 0, count * sizeof(*views));
 	for (uint32_t i = 0; i < count; i++) {
+		if (i + AHEAD < count)
+			swi_index_prefetch_look(&lc->index, swi_index_key(refs[i + AHEAD].id));
 		status[i] = swi_lc_try_get(lc, refs[i], &views[i]);
 		missing += status[i] == -ENOENT;
 	}

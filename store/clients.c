@@ -39,6 +39,7 @@ void swi_clients_fini(struct swi_snode *sn)
 
 	while (!swi_list_empty(&c->list))
 		swi_client_gone(sn, swi_list_first(&c->list, struct swi_client, link));
+	swi_pool_fini(&c->spare_held);
 	swi_grants_fini(sn);
 	free(c->page_grant);
 	free(c->scratch);
@@ -300,7 +301,7 @@ void swi_client_gone(struct swi_snode *sn, struct swi_client *cl)
 
 		swi_hold_drop(sn, h->offset);
 		swi_list_del(&h->link);
-		free(h);
+		swi_pool_put(&sn->clients.spare_held, h);
 	}
 	swi_grants_undo(cl);
 	swi_account_close(sn, cl->account);

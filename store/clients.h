@@ -10,6 +10,7 @@
 #ifndef SWI_CLIENTS_H
 #define SWI_CLIENTS_H
 
+#include "store/pool.h"
 #include "store/node.h"
 
 struct swi_grant {
@@ -76,6 +77,7 @@ struct swi_clients {
 	uint32_t grant_free_count, grant_count;
 	uint64_t errors;	/* clients condemned, ranges refused */
 	struct swi_list dirty_sets; /* struct swi_client_set with rows to be sent */
+	struct swi_pool spare_held; /* struct swi_client_held */
 	uint8_t *scratch;	/* a request is copied out of shared memory before it is read */
 };
 

@@ -51,7 +51,8 @@ struct swi_host {
 	_Atomic uint32_t aside;	  /* futex word; 1: the host's thread lets them */
 	_Atomic bool in_epoll;	  /* the host's thread waits there, or is about to */
 	_Atomic bool lead_sleeps; /* a caller does, with the core */
-	_Atomic uint64_t left_ns; /* when the last caller left the core */
+	_Atomic uint64_t left_ns; /* when the last caller left the core, ... */
+	_Atomic uint64_t led_ns;  /* ... and how long after it had asked for it */
 	_Atomic uint64_t kept_ns; /* when one left that is expected back: until a little later nobody runs it */
 	/* with the core */
 	uint64_t spin_ns;   /* so long without an event before one sleeps */

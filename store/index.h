@@ -62,6 +62,15 @@ static inline void swi_index_prefetch_own(const struct swi_index *ix, uint64_t k
 	swi_prefetch_own(pair + SWI_SLOTS_PER_PAIR / 2);
 }
 
+/* The lines of the pair, to be read. */
+static inline void swi_index_prefetch_look(const struct swi_index *ix, uint64_t key)
+{
+	const struct swi_slot *pair = &ix->slots[swi_index_home(ix, key) * SWI_SLOTS_PER_PAIR];
+
+	__builtin_prefetch(pair);
+	__builtin_prefetch(pair + SWI_SLOTS_PER_PAIR / 2);
+}
+
 /* The lines that a look-up of something that is not there reads, and an insert then changes. */
 static inline void swi_index_prefetch(const struct swi_index *ix, uint64_t key)
 {

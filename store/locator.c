@@ -23,9 +23,17 @@ void swi_locators_fini(struct swi_locators *ls)
 	*ls = (struct swi_locators){0};
 }
 
-static struct swi_locator *set_of(struct swi_locators *ls, struct swarm_oid id)
+static struct swi_locator *set_of(const struct swi_locators *ls, struct swarm_oid id)
 {
 	return &ls->v[(swi_index_key(id) >> 32) % SWI_LOCATOR_SETS * SWI_LOCATOR_WAYS];
+}
+
+void swi_locator_prefetch(const struct swi_locators *ls, struct swarm_oid id)
+{
+	const uint8_t *set = ls->v ? (const uint8_t *)set_of(ls, id) : NULL;
+
+	for (size_t at = 0; set && at < SWI_LOCATOR_WAYS * sizeof(struct swi_locator); at += SWI_CACHE_LINE)
+		__builtin_prefetch(set + at);
 }
 
 static bool in_use(const struct swi_locator *l)

@@ -36,6 +36,8 @@ struct swi_locators {
 /* Makes the table, its pages too: else most cold gets wait for the kernel to clear one. Without memory nothing is remembered. */
 void swi_locators_make(struct swi_locators *ls);
 void swi_locators_fini(struct swi_locators *ls);
+/* It will be looked for. */
+void swi_locator_prefetch(const struct swi_locators *ls, struct swarm_oid id);
 /* NULL = none. Valid until the next call on @ls. */
 const struct swi_locator *swi_locator_find(struct swi_locators *ls, struct swarm_oid id);
 /* Copies; replaces what was known of the id. Without memory it is forgotten. */

@@ -12,8 +12,8 @@
  *
  * Helping: h->callers counts the threads that want the core. The host's thread gives it up after the step in which
  * it sees one, and stands aside. Who leaves the core wakes it, or, if it waits on epoll, sees to it that it waits
- * neither too long nor for what was taken from it. One exception: a caller that came back within TIGHT is expected
- * back again and leaves without a word. For that the host's thread looks by itself from time to time: every LINGER, and
+ * neither too long nor for what was taken from it. One exception: a caller that came back within TIGHT, or within half of
+ * what its last call took (a batch: it looks at many objects in between), is expected back again and leaves without a word. For that the host's thread looks by itself from time to time: every LINGER, and
  * up to ASIDE when that goes on; so long may nobody run the core after the last of a row of calls.
  */
 #include <linux/futex.h>
@@ -288,8 +288,8 @@ static bool waits_wrongly(struct swi_host *h)
 	       (h->rang || deadline(h) < h->wake_ns || (tp && !swi_tp_arm(tp)));
 }
 
-/* Gives the core back. @back: we shall soon be here again. */
-static void leave(struct swi_host *h, bool back)
+/* Gives the core back, which we wanted at @since_ns. @back: we shall soon be here again. */
+static void leave(struct swi_host *h, bool back, uint64_t since_ns)
 {
 	const bool slept = atomic_exchange(&h->lead_sleeps, false), others = h->sn->fetches.count;
 	bool must_ring = false;
@@ -298,6 +298,7 @@ static void leave(struct swi_host *h, bool back)
 		atomic_store_explicit(&h->kept_ns, h->sn->now_ns, memory_order_relaxed);
 	else
 		must_ring = waits_wrongly(h);
+	atomic_store_explicit(&h->led_ns, swi_max_u64(h->sn->now_ns, since_ns) - since_ns, memory_order_relaxed);
 	atomic_store_explicit(&h->left_ns, h->sn->now_ns, memory_order_relaxed);
 	core_give(h);
 	if (must_ring)
@@ -306,10 +307,19 @@ static void leave(struct swi_host *h, bool back)
 		syscall(SYS_futex, &h->aside, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
+/* Did the caller come back soon after the last one left? */
+static bool is_back(const struct swi_host *h, uint64_t now)
+{
+	const uint64_t half = atomic_load_explicit(&h->led_ns, memory_order_relaxed) / 2;
+
+	return now - atomic_load_explicit(&h->left_ns, memory_order_relaxed) <
+	       swi_max_u64(TIGHT_NS, swi_min_u64(half, LINGER_NS));
+}
+
 bool swi_host_help(struct swi_host *h, bool (*done)(void *arg), void *arg, uint64_t timeout_ns)
 {
 	const uint64_t now = swi_now(h->env);
-	const bool tight = now - atomic_load_explicit(&h->left_ns, memory_order_relaxed) < TIGHT_NS;
+	const bool tight = is_back(h, now);
 	bool over = false, led = false;
 
 	if (atomic_load_explicit(&h->stop, memory_order_relaxed))
@@ -328,6 +338,6 @@ bool swi_host_help(struct swi_host *h, bool (*done)(void *arg), void *arg, uint6
 		over = lead(h, done, arg, swi_sat_add(now, timeout_ns));
 	atomic_fetch_sub(&h->callers, 1);
 	if (led)
-		leave(h, tight && over);
+		leave(h, tight && over, now);
 	return over;
 }

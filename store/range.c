@@ -510,19 +510,15 @@ struct client_range {
 
 static void reply(struct client_range *c, uint64_t hold, uint64_t at)
 {
-	struct swi_client_held *held = malloc(sizeof(*held));
 	const struct swi_object_head *h = swi_object_at(c->cl->sn, hold, NULL);
 	uint8_t buf[40];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
-	if (!held || !h) {
-		free(held);
+	if (!h || swi_client_held_add(c->cl, hold)) {
 		swi_hold_drop(c->cl->sn, hold);
 		swi_client_reply_error(c->cl, c->req, h ? -ENOMEM : SWARM_ECORRUPT, "");
 		return;
 	}
-	held->offset = hold;
-	swi_list_push_back(&c->cl->held, &held->link);
 	swi_wr_u32(&w, 0);
 	swi_wr_u64(&w, hold);
 	swi_wr_u32(&w, h->gen & 0xfffffu);

@@ -49,7 +49,7 @@ void swi_client_blocked(struct swi_client *cl, int delta)
 
 int swi_client_held_add(struct swi_client *cl, uint64_t offset)
 {
-	struct swi_client_held *held = malloc(sizeof(*held));
+	struct swi_client_held *held = swi_pool_get(&cl->sn->clients.spare_held, sizeof(*held), 0);
 
 	if (!held)
 		return -ENOMEM;
@@ -149,7 +149,7 @@ int swi_client_held_end(struct swi_client *cl, uint64_t offset)
 			continue;
 		swi_hold_drop(cl->sn, offset);
 		swi_list_del(&h->link);
-		free(h);
+		swi_pool_put(&cl->sn->clients.spare_held, h);
 		return 0;
 	}
 	return -EPROTO;

@@ -72,6 +72,9 @@ static void want_add(struct swi_snode *sn, struct swi_want *w, bool for_peer)
 	n->timer.cb = want_due;
 	w->priv = n;
 	swi_list_push_back(&sn->fetches.fresh, &w->link);
+	/* Of many that are asked for at once the lines are on their way together when the step begins the first. */
+	swi_index_prefetch(&sn->index, swi_index_key(w->ref.id));
+	swi_locator_prefetch(&sn->locators, w->ref.id);
 }
 
 void swi_want(struct swi_snode *sn, struct swi_want *w)
