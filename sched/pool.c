@@ -200,7 +200,7 @@ static void how_it_died(const struct swi_worker *w, char *buf, size_t len)
 		snprintf(buf, len, "left with exit status %d", WEXITSTATUS(st));
 }
 
-/* Results are told by the report of a run that ends well. This one left some, perhaps: nobody would ever delete them. */
+/* Results are told by the report of a run that ends well. Any other left some, perhaps: nobody would ever delete them. */
 static void tell_results(const struct swi_run *run)
 {
 	for (uint32_t i = 0; i < run->spec.return_count; i++)
@@ -215,8 +215,7 @@ static void end_run_of(struct swi_worker *w)
 
 	swi_run_name(run, name, sizeof(name));
 	how_it_died(w, how, sizeof(how));
-	if (w->end_status != SWARM_ECANCELED)
-		tell_results(run);
+	tell_results(run);
 	if (w->end_status == SWARM_ETASKTIME)
 		swi_run_end(run, SWARM_ETASKTIME,
 			    "%s ran longer than its limit of %.3f s on node %u; worker %u (pid %u) was killed",
@@ -394,6 +393,8 @@ static int done(struct swi_worker *w, const struct swi_msg *msg)
 	run->lens = read_lens(&rd, n);
 	if (!run->lens)
 		return -ENOMEM;
+	if (status)
+		tell_results(run);
 	swi_run_end(run, status, "%s", text);
 	if (!status && !w->r->run_avg_ns)
 		w->r->run_avg_ns = run->run_ns | 1;
