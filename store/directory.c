@@ -193,17 +193,28 @@ void swi_deleted_clear(struct swi_snode *sn, struct swarm_oid id)
 		deleted_free(sn, d);
 }
 
-void swi_deleted_add(struct swi_snode *sn, struct swarm_oid id)
+void swi_deleted_add(struct swi_snode *sn, struct swarm_ref ref)
 {
 	struct swi_deleted *d = calloc(1, sizeof(*d));
 
-	swi_deleted_clear(sn, id);
+	swi_deleted_clear(sn, ref.id);
 	if (!d)
 		return;
-	d->id = id;
+	d->id = ref.id;
+	d->named = !ref.home;
 	HASH_ADD(hh, sn->dir.deleted, id, sizeof(d->id), d);
 	if (HASH_COUNT(sn->dir.deleted) > SWI_DELETED_MAX)
 		deleted_free(sn, sn->dir.deleted); /* the hash is in order of insertion */
+}
+
+/* Names that have another home now, where they may have been put again since. */
+static void deleted_moved(struct swi_snode *sn)
+{
+	struct swi_deleted *d, *next;
+
+	HASH_ITER(hh, sn->dir.deleted, d, next)
+		if (d->named && swi_home_of(sn, (struct swarm_ref){.id = d->id}) != sn->node)
+			deleted_free(sn, d);
 }
 
 /* ---- telling ---- */
@@ -462,6 +473,7 @@ int swi_dir_step(struct swi_snode *sn)
 
 	if (sn->dir.moved) {
 		sn->dir.moved = false;
+		deleted_moved(sn);
 		HASH_ITER(hh, sn->dir.recs, rec, tmp) {
 			if (rec->proxy || !rec->home)
 				swi_rec_touch(sn, rec);

@@ -53,8 +53,13 @@ struct swi_rec {
 	struct swi_census *census; /* home of a lost name: NULL = nobody was asked (census.h) */
 };
 
+/*
+ * What was deleted here, by its home, at most SWI_DELETED_MAX: so that news of copies that come late end in a DROP. Of a name only
+ * while this node is its home: the next home hears of it when it is put again, this one does not.
+ */
 struct swi_deleted {
 	struct swarm_oid id;
+	bool named;
 	UT_hash_handle hh;
 };
 #define SWI_DELETED_MAX 65536u
@@ -114,7 +119,7 @@ void swi_rec_ask(struct swi_snode *sn, struct swi_rec *rec);
 void swi_rec_unask(struct swi_snode *sn, struct swi_rec *rec);
 void swi_remote_tell(struct swi_snode *sn, struct swi_rec *rec, struct swi_remote *r, int status,
 		     const char *text, const struct swi_copies *copies);
-void swi_deleted_add(struct swi_snode *sn, struct swarm_oid id);
+void swi_deleted_add(struct swi_snode *sn, struct swarm_ref ref);
 void swi_deleted_clear(struct swi_snode *sn, struct swarm_oid id);
 
 /* ---- messages ---- */

@@ -430,7 +430,7 @@ static void delete_here(struct swi_snode *sn, struct swarm_ref ref)
 	rec->state = SWI_DIR_UNKNOWN;
 	swi_rec_set_text(rec, NULL);
 	swi_dir_drop_local(sn, ref.id);
-	swi_deleted_add(sn, ref.id);
+	swi_deleted_add(sn, ref);
 	swi_rec_touch(sn, rec);
 	/* The heir may have the record already. A name has no heir: its next home is told of copies, of which there are none now. */
 	heir = ref.home ? swi_peer_find(sn, sn->draining.heir) : NULL;

@@ -159,6 +159,46 @@ static void test_lost_name_is_put_again(void **state)
 	sim_free(s);
 }
 
+/*
+ * A name is deleted, its home moves, it is put again, and the home comes back: what the first home remembers of the delete
+ * must not take the new object away, and is not kept for ever.
+ */
+static void test_deleted_name_whose_home_moves(void **state)
+{
+	struct sim *s = sim_new(10);
+	struct sim_node *a = sim_start(s, 1, MIB(4), false), *c = sim_start(s, 3, MIB(4), false), *b;
+	struct swarm_ref ref = sim_ref(1, 0);
+	struct swi_local lo;
+
+	(void)state;
+	sim_know_all(s);
+	hang_in(a, NULL);
+	hang_in(c, NULL);
+	for (uint64_t i = 2; swi_home_of(c->sn, ref) != 3 || swi_rendezvous(ref.id, 2) < swi_rendezvous(ref.id, 3); i++)
+		ref = sim_ref(i, 0);
+	assert_int_equal(sim_put(a, ref, 3000), 0);
+	sim_run(s, 10 * NS_PER_MS);
+	swi_delete(a->sn, ref);
+	sim_run(s, 10 * NS_PER_MS);
+	assert_true(swi_dir_is_deleted(c->sn, ref.id));
+	b = sim_start(s, 2, MIB(4), false);
+	sim_know_all(s);
+	sim_run(s, 100 * NS_PER_MS);
+	assert_int_equal(swi_home_of(c->sn, ref), 2);
+	assert_false(swi_dir_is_deleted(c->sn, ref.id));
+	assert_int_equal(sim_put(a, ref, 3000), 0);
+	assert_int_equal(sim_get(c, ref, 3000, NS_PER_S, NULL, 0), 0);
+	assert_true(swi_local_find(c->sn, ref.id, &lo)); /* a copy that stays */
+	sim_kill(b, SWI_SIM_KILL_RESET);
+	sim_run(s, 10 * NS_PER_MS);
+	swi_peer_remove(a->sn, 2, true, 0);
+	swi_peer_remove(c->sn, 2, true, 0);
+	sim_run(s, NS_PER_S);
+	assert_true(swi_local_find(a->sn, ref.id, &lo));
+	assert_int_equal(sim_get(c, ref, 3000, NS_PER_S, NULL, 0), 0);
+	sim_free(s);
+}
+
 static void test_home_lost(void **state)
 {
 	struct sim *s = three(3, MIB(4), false);
@@ -463,6 +503,7 @@ int main(void)
 	    cmocka_unit_test(test_heir_answers),
 	    cmocka_unit_test(test_home_lost),
 	    cmocka_unit_test(test_lost_name_is_put_again),
+	    cmocka_unit_test(test_deleted_name_whose_home_moves),
 	    cmocka_unit_test(test_killed_under_a_read),
 	    cmocka_unit_test(test_full_says_why),
 	    cmocka_unit_test(test_drain),
