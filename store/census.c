@@ -3,6 +3,8 @@
 #include "store/census.h"
 #include "store/snode_internal.h"
 
+#define PAUSE_NS (10 * NS_PER_MS)
+
 struct question {
 	struct swi_census *c;
 	uint32_t node;
@@ -12,6 +14,7 @@ struct question {
 struct swi_census {
 	struct swi_snode *sn;
 	struct swi_rec *rec;
+	struct swi_timer pause; /* runs until it may be asked */
 	uint32_t count, open;
 	struct question q[];
 };
@@ -56,14 +59,9 @@ static int on_answer(struct swi_req *rq, int status, uint16_t type, struct swi_r
 	return 0;
 }
 
-static void begin(struct swi_snode *sn, struct swi_rec *rec)
+static void ask_all(struct swi_snode *sn, struct swi_census *c)
 {
-	struct swi_census *c = calloc(1, sizeof(*c) + sn->peers.count * sizeof(c->q[0]));
-
-	SWI_BUG_ON(!c);
-	c->sn = sn;
-	c->rec = rec;
-	rec->census = c;
+	c->rec->census_ns = sn->now_ns;
 	swi_list_for_each(it, &sn->peers.list) {
 		const struct swi_peer *p = swi_list_entry(it, struct swi_peer, link);
 
@@ -74,18 +72,48 @@ static void begin(struct swi_snode *sn, struct swi_rec *rec)
 		c->open += ask(&c->q[i]);
 }
 
+/* Begins anew, with the members of now. */
+static void pause_over(struct swi_timer *pause)
+{
+	struct swi_census *c = swi_container_of(pause, struct swi_census, pause);
+	struct swi_snode *sn = c->sn;
+	struct swi_rec *rec = c->rec;
+
+	swi_census_end(sn, rec);
+	swi_rec_touch(sn, rec);
+}
+
+static void begin(struct swi_snode *sn, struct swi_rec *rec)
+{
+	struct swi_census *c = calloc(1, sizeof(*c) + sn->peers.count * sizeof(c->q[0]));
+	const uint64_t at = rec->census_ns ? rec->census_ns + PAUSE_NS : 0;
+
+	SWI_BUG_ON(!c);
+	c->sn = sn;
+	c->rec = rec;
+	c->pause.cb = pause_over;
+	rec->census = c;
+	if (sn->now_ns < at)
+		swi_timer_set(&sn->timers, &c->pause, at);
+	else
+		ask_all(sn, c);
+}
+
 bool swi_census_over(struct swi_snode *sn, struct swi_rec *rec)
 {
 	if (!rec->census)
 		begin(sn, rec);
-	return !rec->census->open;
+	return !rec->census->open && !rec->census->pause.pos;
 }
 
 void swi_census_end(struct swi_snode *sn, struct swi_rec *rec)
 {
 	struct swi_census *c = rec->census;
 
-	for (uint32_t i = 0; c && i < c->count; i++)
+	if (!c)
+		return;
+	swi_timer_stop(&sn->timers, &c->pause);
+	for (uint32_t i = 0; i < c->count; i++)
 		swi_req_end(sn, &c->q[i].rq);
 	free(c);
 	rec->census = NULL;

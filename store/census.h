@@ -4,7 +4,8 @@
  *
  * Anybody may put a name again, and the news of that may be on its way, or held up by a link that is down. An answer to LEASE
  * comes behind all COPIES that its sender sent before: when everybody has answered (or is removed), the home knows what was
- * there when it asked. Owner thread of the node.
+ * there when it asked. What was answered before says nothing of a put since then, so no answer is kept; instead one name is asked
+ * for once in 10 ms at most, and who comes meanwhile waits for the next. Owner thread of the node.
  */
 #ifndef SWI_CENSUS_H
 #define SWI_CENSUS_H

@@ -159,6 +159,42 @@ static void test_lost_name_is_put_again(void **state)
 	sim_free(s);
 }
 
+/* Who asks for a lost name again and again does not keep all nodes busy: however many gets, a few askings. */
+static void test_lost_name_is_asked_for_rarely(void **state)
+{
+	struct sim *s = three(11, MIB(4), false);
+	struct sim_node *a = &s->node[1], *b = &s->node[2], *c = &s->node[3];
+	struct maker m = {.answer = SWARM_ELOST};
+	struct swarm_ref ref = sim_ref(1, 0);
+	const struct swi_tp_counters *sent = swi_tp_counters(swi_snode_tp(c->sn));
+	uint64_t before, began, gets = 0;
+
+	(void)state;
+	hang_in(a, NULL);
+	hang_in(c, &m);
+	for (uint64_t i = 2; swi_home_of(c->sn, ref) != 3 || swi_rendezvous(ref.id, 2) > swi_rendezvous(ref.id, 3); i++)
+		ref = sim_ref(i, 0);
+	assert_int_equal(sim_put(b, ref, 3000), 0);
+	sim_run(s, 10 * NS_PER_MS);
+	sim_kill(b, SWI_SIM_KILL_RESET);
+	sim_run(s, 10 * NS_PER_MS);
+	swi_peer_remove(a->sn, 2, true, 0);
+	swi_peer_remove(c->sn, 2, true, 0);
+	sim_run(s, 100 * NS_PER_MS);
+	before = sent->msgs_sent;
+	for (began = swi_simnet_now(s->net); swi_simnet_now(s->net) < began + NS_PER_S; gets++)
+		assert_int_equal(sim_get(c, ref, 0, NS_PER_S, NULL, 0), SWARM_ELOST);
+	print_message("%llu gets, %llu messages\n", (unsigned long long)gets, (unsigned long long)(sent->msgs_sent - before));
+	assert_in_range(sent->msgs_sent - before, 1, 150);
+	/* Put again in such a pause: whoever waits has it at once. */
+	assert_int_equal(sim_get(c, ref, 0, NS_PER_S, NULL, 0), SWARM_ELOST);
+	assert_int_equal(sim_put(a, ref, 3000), 0);
+	began = swi_simnet_now(s->net);
+	assert_int_equal(sim_get(c, ref, 3000, NS_PER_S, NULL, 0), 0);
+	assert_true(swi_simnet_now(s->net) < began + 2 * NS_PER_MS);
+	sim_free(s);
+}
+
 /*
  * A name is deleted, its home moves, it is put again, and the home comes back: what the first home remembers of the delete
  * must not take the new object away, and is not kept for ever.
@@ -503,6 +539,7 @@ int main(void)
 	    cmocka_unit_test(test_heir_answers),
 	    cmocka_unit_test(test_home_lost),
 	    cmocka_unit_test(test_lost_name_is_put_again),
+	    cmocka_unit_test(test_lost_name_is_asked_for_rarely),
 	    cmocka_unit_test(test_deleted_name_whose_home_moves),
 	    cmocka_unit_test(test_killed_under_a_read),
 	    cmocka_unit_test(test_full_says_why),
