@@ -55,7 +55,10 @@ static void ready_write(struct daemon *d, json_t *doc)
 
 static int fail(struct daemon *d, int code)
 {
-	fprintf(stderr, "swarmd: %s\n", d->text);
+	char line[sizeof(d->text) + 16];
+	const int n = snprintf(line, sizeof(line), "swarmd: %s\n", d->text);
+
+	(void)swi_log_say(STDERR_FILENO, line, (size_t)n);
 	ready_write(d, json_pack("{s:b, s:s, s:s, s:i}", "ok", 0, "error", d->text, "code",
 				 swarm_errname(code), "errno", code));
 	return SWT_FAILED;

@@ -3,6 +3,9 @@
  * log.h - one line per event. The library is quiet (WARN) unless SWARM_LOG=debug|info|warn|error
  * or a program says otherwise. Every instance logs through its own struct, so that many nodes in
  * one process (the simulator) keep apart and can be captured into a trace.
+ *
+ * The thread that logs runs a node, so it never waits for who reads: what a full pipe or socket or a stopped terminal does not
+ * take is dropped, counted, and said before the next line that is taken.
  */
 #ifndef SWI_LOG_H
 #define SWI_LOG_H
@@ -14,7 +17,7 @@ enum swi_log_level { SWI_LOG_DEBUG, SWI_LOG_INFO, SWI_LOG_WARN, SWI_LOG_ERROR, S
 struct swi_log {
 	enum swi_log_level level; /* lines below are not formatted at all */
 	char name[24];		  /* prefix: "node 3" */
-	/* NULL: stderr with a wall-clock stamp. The line has no newline. */
+	/* NULL: descriptor 2 with a wall-clock stamp. The line has no newline. */
 	void (*sink)(void *ctx, enum swi_log_level level, const char *name, const char *line);
 	void *sink_ctx;
 };
@@ -23,6 +26,8 @@ struct swi_log {
 void swi_log_init(struct swi_log *log, const char *name);
 void swi_log_write(const struct swi_log *log, enum swi_log_level level, const char *fmt, ...)
     SWI_PRINTF(3, 4);
+/* Writes all of it (at most PIPE_BUF bytes) to @fd without waiting for its reader; false: not taken. */
+bool swi_log_say(int fd, const char *text, size_t len);
 
 #define swi_log(log, lvl, ...)                                                                     \
 	do {                                                                                       \
