@@ -292,14 +292,15 @@ static bool waits_wrongly(struct swi_host *h)
 static void leave(struct swi_host *h, bool back, uint64_t since_ns)
 {
 	const bool slept = atomic_exchange(&h->lead_sleeps, false), others = h->sn->fetches.count;
+	const uint64_t now = swi_now(h->env); /* the last step may have taken long */
 	bool must_ring = false;
 
 	if (back && !others)
-		atomic_store_explicit(&h->kept_ns, h->sn->now_ns, memory_order_relaxed);
+		atomic_store_explicit(&h->kept_ns, now, memory_order_relaxed);
 	else
 		must_ring = waits_wrongly(h);
-	atomic_store_explicit(&h->led_ns, swi_max_u64(h->sn->now_ns, since_ns) - since_ns, memory_order_relaxed);
-	atomic_store_explicit(&h->left_ns, h->sn->now_ns, memory_order_relaxed);
+	atomic_store_explicit(&h->led_ns, now - since_ns, memory_order_relaxed);
+	atomic_store_explicit(&h->left_ns, now, memory_order_relaxed);
 	core_give(h);
 	if (must_ring)
 		ring(h);
