@@ -23,7 +23,7 @@ struct swi_cast {
 
 bool swi_is_large(const struct swi_snode *sn, uint64_t len)
 {
-	return len > swi_piece_bytes(sn) - sizeof(struct swi_object_head);
+	return len > swi_piece_bytes(sn);
 }
 
 /* ---- the root ---- */

@@ -71,7 +71,8 @@ static void cold_miss(struct swi_fetch *f)
 /* ---- READs ---- */
 
 static int post(struct swi_fetch *f, uint32_t region, uint64_t offset, void *to, uint64_t len,
-		void (*cb)(struct swi_read *rd, int status))
+		void (*cb)(struct swi_read *rd, int status),
+		void (*landed)(struct swi_read *rd, const void *at, uint32_t len))
 {
 	struct swi_snode *sn = f->sn;
 	struct swi_peer *p = swi_peer_by_epoch(sn, f->holder_epoch);
@@ -81,6 +82,7 @@ static int post(struct swi_fetch *f, uint32_t region, uint64_t offset, void *to,
 		return SWARM_EPEERLOST;
 	f->rd.cb = cb;
 	f->rd.owner = f;
+	f->rd.landed = landed;
 	f->link = p->chosen;
 	f->link_phase = swi_lease_read_begin(f->link);
 	sn->fetches.in_flight++;
@@ -143,6 +145,18 @@ static void object_read(struct swi_read *rd, int status)
 	swi_fetch_verify(f, f->loc.digest, f->loc.has_digest && !sn->opts.no_verify);
 }
 
+/* The first bytes of a cold READ are the header, which says whether there is a digest to compare with. */
+static void object_lands(struct swi_read *rd, const void *at, uint32_t len)
+{
+	struct swi_fetch *f = rd->owner;
+	const struct swi_object_head *h = (void *)(f->sn->arena + f->offset);
+
+	if (f->direct == SWI_DIRECT_COLD && at == h && len >= sizeof(*h) && (h->flags & SWI_OBJ_F_DIGEST) &&
+	    h->len <= f->direct_bytes - sizeof(*h) && !f->sn->opts.no_verify)
+		swi_fetch_will_land(f, h->len);
+	swi_fetch_landed(rd, at, len);
+}
+
 void swi_direct_read(struct swi_fetch *f)
 {
 	struct swi_snode *sn = f->sn;
@@ -158,8 +172,9 @@ void swi_direct_read(struct swi_fetch *f)
 		swi_direct_failed(f);
 		return;
 	}
+	swi_fetch_will_land(f, f->direct == SWI_DIRECT_WARM && f->loc.has_digest && !sn->opts.no_verify ? f->loc.len : 0);
 	f->phase = SWI_FETCH_READ;
-	if (post(f, SWI_REGION_ARENA, f->loc.offset, sn->arena + f->offset, need, object_read)) {
+	if (post(f, SWI_REGION_ARENA, f->loc.offset, sn->arena + f->offset, need, object_read, object_lands)) {
 		f->phase = SWI_FETCH_LEASE;
 		swi_direct_failed(f);
 	}
@@ -230,7 +245,7 @@ static bool cold_begin(struct swi_fetch *f, struct swi_peer *p)
 	f->phase = SWI_FETCH_BUCKET;
 	pair = swi_index_key(f->id) & (p->chosen->index_pairs - 1);
 	if (!post(f, SWI_REGION_INDEX, SWI_PAGE + pair * SWI_PAIR_BYTES, f->pair, SWI_PAIR_BYTES,
-		  bucket_read))
+		  bucket_read, NULL))
 		return true;
 	f->direct = SWI_DIRECT_NONE;
 	swi_direct_drop(f);
@@ -287,7 +302,7 @@ bool swi_direct_begin(struct swi_fetch *f)
 
 bool swi_direct_holder(struct swi_fetch *f, struct swi_peer *p)
 {
-	if (f->direct_off || f->bytes > SWI_DIRECT_MAX || swi_is_large(f->sn, f->len))
+	if (f->direct_off || swi_is_large(f->sn, f->len))
 		return false;
 	if (warm_begin(f, p)) {
 		if (f->loc.len == f->len) {
@@ -296,12 +311,12 @@ bool swi_direct_holder(struct swi_fetch *f, struct swi_peer *p)
 		}
 		f->direct = SWI_DIRECT_NONE;
 	}
-	return cold_begin(f, p);
+	return f->bytes <= SWI_DIRECT_MAX && cold_begin(f, p);
 }
 
 static void learn(struct swi_snode *sn, const struct swi_locator *loc)
 {
-	if (loc->len <= SWI_DIRECT_MAX - sizeof(struct swi_object_head))
+	if (loc->len <= SWI_DIRECT_MAX)
 		swi_locator_put(&sn->locators, loc);
 }
 

@@ -208,9 +208,11 @@ static void fetch_read(struct swi_fetch *f)
 		swi_pieces_begin(f);
 		return;
 	}
+	swi_fetch_will_land(f, sn->opts.no_verify ? 0 : f->len);
 	f->phase = SWI_FETCH_READ;
 	f->rd.cb = read_done;
 	f->rd.owner = f;
+	f->rd.landed = swi_fetch_landed;
 	sn->fetches.in_flight++;
 	rc = swi_conn_read(p->chosen->conn, f->lease.region, f->lease.offset,
 			   sn->arena + f->offset, need, &f->rd);
@@ -232,6 +234,7 @@ static void fetch_parts(struct swi_fetch *f)
 	swi_followers_refuse(f); /* parts come in any order, and from a disk */
 	free(f->pieces);
 	f->pieces = NULL;
+	swi_fetch_will_land(f, 0);
 	f->phase = SWI_FETCH_READ;
 	if (!rc)
 		rc = swi_parts_begin(f, p);

@@ -68,6 +68,7 @@ struct swi_fetch {
 	struct swi_spill_io io;
 	struct swi_parts *parts; /* it comes part by part (parts.c) */
 	struct swi_digest digest;
+	uint64_t to_digest; /* payload bytes of which the digest is made as they land; 0 = afterwards, or not */
 	struct swi_timer pause;
 	int last_status;
 	/* The last two are texts for the most part, which a new fetch does not clear: SWI_FETCH_CLEAR. */

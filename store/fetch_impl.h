@@ -37,6 +37,10 @@ void swi_fetch_read_over(struct swi_fetch *f, int status); /* no READ of it is i
 void swi_fetch_room(struct swi_fetch *f); /* asks for room for f->len */
 /* The object lies in the fetch's room with a header that fits: the digest, if @check, then it is published. */
 void swi_fetch_verify(struct swi_fetch *f, uint64_t digest, bool check);
+/* A READ of the object begins, and its digest will be asked for (or @len is 0). swi_read.landed = swi_fetch_landed, then. */
+void swi_fetch_will_land(struct swi_fetch *f, uint64_t len);
+void swi_fetch_landed(struct swi_read *rd, const void *at, uint32_t len); /* rd->owner: the fetch */
+void swi_fetch_landed_to(struct swi_fetch *f, uint64_t end); /* the payload is here, up to @end */
 /* A direct try is over without the object: on by messages. */
 void swi_fetch_go_on(struct swi_fetch *f);
 

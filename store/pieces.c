@@ -40,7 +40,7 @@ static int read_piece(struct swi_fetch *f, struct swi_piece *pc)
 
 	if (!p || !p->chosen)
 		return SWARM_EPEERLOST;
-	pc->rd = (struct swi_read){.cb = piece_done, .owner = f};
+	pc->rd = (struct swi_read){.cb = piece_done, .owner = f, .landed = swi_fetch_landed};
 	sn->fetches.in_flight++;
 	rc = swi_conn_read(p->chosen->conn, st ? st->region : f->lease.region,
 			   (st ? st->offset : f->lease.offset) + pc->at,
@@ -144,8 +144,10 @@ static void piece_done(struct swi_read *rd, int status)
 		ps->status = status;
 	while (!ps->status && ps->first < ps->next && ps->piece[ps->first % SWI_PIECES_RING].done)
 		ps->landed = ps->piece[ps->first++ % SWI_PIECES_RING].end;
-	if (ps->landed > before)
+	if (ps->landed > before) {
 		swi_followers_more(f, 0);
+		swi_fetch_landed_to(f, swi_pieces_landed(f));
+	}
 	swi_pieces_go_on(f);
 }
 
@@ -162,6 +164,7 @@ void swi_pieces_begin(struct swi_fetch *f)
 		swi_head_begin((void *)(f->sn->arena + f->offset), f->ref, f->len);
 		f->pieces->posted = f->pieces->landed = HEAD;
 	}
+	swi_fetch_will_land(f, part || !f->sn->opts.no_verify ? f->len : 0);
 	f->phase = SWI_FETCH_READ;
 	f->striped = false;
 	swi_followers_give(f);

@@ -13,6 +13,7 @@
 #include "store/snode_internal.h"
 
 #define CHECK_AT_ONCE KIB(64) /* longer payloads are digested in portions */
+#define LANDING_MIN   KIB(16) /* shorter ones are in the cache when all of it has landed */
 
 /*
  * Deleted while its bytes were on their way: a DROP finds what is in the index, and this is not yet. Where another node is the
@@ -125,20 +126,56 @@ static void verified(struct swi_digest *d, uint64_t digest)
 	check_digest(d->owner, digest);
 }
 
+static uint8_t *payload_of(const struct swi_fetch *f)
+{
+	return f->sn->arena + f->offset + sizeof(struct swi_object_head);
+}
+
+void swi_fetch_will_land(struct swi_fetch *f, uint64_t len)
+{
+	swi_digest_cancel(&f->digest);
+	f->to_digest = len >= LANDING_MIN ? len : 0;
+}
+
+void swi_fetch_landed_to(struct swi_fetch *f, uint64_t end)
+{
+	if (!f->to_digest)
+		return;
+	if (!f->digest.state)
+		swi_digest_open(&f->digest, payload_of(f), f->to_digest);
+	swi_digest_to(&f->digest, end);
+}
+
+void swi_fetch_landed(struct swi_read *rd, const void *at, uint32_t len)
+{
+	struct swi_fetch *f = rd->owner;
+	const uint8_t *payload = payload_of(f), *from = at;
+	const uint8_t *next = payload + (f->digest.state ? f->digest.pos : 0);
+
+	if (from <= next && from + len > next) /* else what comes before it is still missing */
+		swi_fetch_landed_to(f, (uint64_t)(from + len - payload));
+}
+
 void swi_fetch_verify(struct swi_fetch *f, uint64_t digest, bool check)
 {
-	const void *payload = f->sn->arena + f->offset + sizeof(struct swi_object_head);
+	struct swi_digest *d = &f->digest;
 
 	f->phase = SWI_FETCH_VERIFY;
 	f->lease.digest = digest;
-	f->digest.cb = verified;
-	f->digest.owner = f;
+	d->cb = verified;
+	d->owner = f;
+	if (d->state && d->len != f->len)
+		swi_digest_cancel(d);
 	if (!check)
 		arrived(f);
+	else if (d->state && d->len - d->pos <= CHECK_AT_ONCE)
+		check_digest(f, swi_digest_finish(d));
+	else if (d->state)
+		swi_digest_go_on(f->sn, d);
 	else if (f->len <= CHECK_AT_ONCE)
-		check_digest(f, XXH3_64bits(payload, f->len));
+		check_digest(f, XXH3_64bits(payload_of(f), f->len));
 	else
-		swi_digest_begin(f->sn, &f->digest, payload, f->len);
+		swi_digest_begin(f->sn, d, payload_of(f), f->len);
 }
 
 void swi_fetch_read_over(struct swi_fetch *f, int status)

@@ -95,6 +95,13 @@ static bool local_ok(const struct swi_tp *tp, const uint8_t *p, uint64_t len)
 	return false;
 }
 
+static void part_landed(struct swi_be_read *be, const void *at, uint32_t len)
+{
+	struct swi_read *rd = ((struct swi_read_part *)be->owner)->rd;
+
+	rd->landed(rd, at, len);
+}
+
 /* Posts the next part of @rd, of which *offset and *local are moved on. */
 static int post_part(struct swi_conn *c, struct swi_read *rd, uint32_t region, uint64_t *offset,
 		     uint8_t **local)
@@ -123,7 +130,8 @@ static int post_part(struct swi_conn *c, struct swi_read *rd, uint32_t region, u
 				     .remote_addr = k->base + in_chunk,
 				     .rkey = k->rkey,
 				     .len = (uint32_t)n,
-				     .owner = p};
+				     .owner = p,
+				     .landed = rd->landed ? part_landed : NULL};
 	const int rc = c->net->ops->read(c->ep, &p->be);
 
 	if (rc) {

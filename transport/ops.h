@@ -61,6 +61,11 @@ struct swi_be_read {
 	uint64_t rkey;
 	uint32_t len; /* at most the backend's max_read */
 	void *owner;  /* the caller's */
+	/*
+	 * NULL, or: a backend that copies the bytes itself tells each piece that has landed, while the cache has it; in
+	 * order, without a gap, from progress(), before read_done(). One whose card writes them tells nothing.
+	 */
+	void (*landed)(struct swi_be_read *rd, const void *at, uint32_t len);
 };
 
 struct swi_path_info { /* one card or port of a backend that has several */

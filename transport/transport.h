@@ -74,6 +74,8 @@ struct swi_tp_counters {
 struct swi_read {
 	void (*cb)(struct swi_read *rd, int status); /* exactly once, from progress() */
 	void *owner;
+	/* NULL, or told of what has landed, before cb(), by a backend that can (ops.h): each part in order, the parts in any. */
+	void (*landed)(struct swi_read *rd, const void *at, uint32_t len);
 	/* private to conn.c */
 	struct swi_conn *conn;
 	uint64_t left;

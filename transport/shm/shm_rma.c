@@ -15,6 +15,10 @@
 
 #include "transport/shm/shm.h"
 
+#define TOLD_BYTES  KIB(4) /* a piece that is told while the first-level cache has it */
+#define AHEAD_BYTES KIB(2)
+#define LINE	    64u
+
 bool swi_shm_fd_ok(int fd, uint64_t *out_len)
 {
 	const int seals = fcntl(fd, F_GET_SEALS); /* fails on all that is no memfd */
@@ -171,6 +175,35 @@ static bool peer_closed(const struct swi_be_ep *ep)
 	return poll(&p, 1, 0) == 1;
 }
 
+/* So many requests for memory as the processor has places for are under way while it looks at what came before. */
+static void ask_ahead(const uint8_t *from, uint8_t *to, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i += LINE) {
+		__builtin_prefetch(from + i, 0);
+		__builtin_prefetch(to + i, 1);
+	}
+}
+
+/* For pieces: the library's copy is made for few and long ones, and a short one of unknown length becomes words. */
+static void copy_lines(uint8_t *restrict to, const uint8_t *restrict from, uint64_t n)
+{
+	uint64_t i = 0;
+
+	for (; i + LINE <= n; i += LINE)
+		memcpy(to + i, from + i, LINE);
+	memcpy(to + i, from + i, n - i);
+}
+
+static void copy_and_tell(struct swi_be_read *rd, uint8_t *to, const uint8_t *from, uint64_t n)
+{
+	for (uint64_t at = 0, len; at < n; at += len) {
+		len = swi_min_u64(n - at, TOLD_BYTES);
+		copy_lines(to + at, from + at, len);
+		ask_ahead(from + at + len, to + at + len, swi_min_u64(n - at - len, AHEAD_BYTES));
+		rd->landed(rd, to + at, (uint32_t)len);
+	}
+}
+
 /* One piece of the first READ of @ep; at most *@room bytes. */
 static void copy_piece(struct swi_be_ep *ep, uint64_t *room)
 {
@@ -181,7 +214,12 @@ static void copy_piece(struct swi_be_ep *ep, uint64_t *room)
 	int rc = find(ep, rd, &from);
 
 	if (!rc && n) {
-		memcpy((uint8_t *)rd->local + ep->head_done, from + ep->head_done, n);
+		uint8_t *to = (uint8_t *)rd->local + ep->head_done;
+
+		if (rd->landed)
+			copy_and_tell(rd, to, from + ep->head_done, n);
+		else
+			memcpy(to, from + ep->head_done, n);
 		ep->head_done += n;
 		*room -= n;
 	}
