@@ -305,7 +305,7 @@ static void cold_row(struct get_bench *b, struct perf_report *r, struct perf_bas
 	struct perf_row *row = perf_row_new(b->kind, "get, cold", b->size);
 	struct perf_arm *arm = perf_row_arm(row, "swarm", perf_samples(&b->o->c, iters));
 
-	perf_bases_open(bases, &b->rig, row, b->size, b->span);
+	perf_bases_open(bases, &b->rig, row, b->size, b->span, b->count * swi_extent_bytes(b->size));
 	for (uint32_t i = 0; i < o->runs; i++) {
 		run(b, iters, remote_fn(b), b->kind, arm);
 		perf_bases_run(bases, row, o->threads, iters);
@@ -331,7 +331,7 @@ static void warm_row(struct get_bench *b, struct perf_report *r, struct perf_bas
 		perf_report_row(r, row);
 		return;
 	}
-	perf_bases_open(bases, &b->rig, row, b->size, b->span);
+	perf_bases_open(bases, &b->rig, row, b->size, b->span, b->count * swi_extent_bytes(b->size));
 	for (uint32_t i = 0; i < o->runs; i++) {
 		perf_bases_run(bases, row, depth, iters);
 		run(b, iters, fn, b->kind, arm);

@@ -318,7 +318,7 @@ static void remote_row(struct put_bench *b, struct perf_report *r)
 		lat ? pings : stream;
 	struct perf_bases bases;
 
-	perf_bases_open(&bases, &b->rig, row, b->size, 0);
+	perf_bases_open(&bases, &b->rig, row, b->size, 0, 0);
 	go(b, swi_max_u64(swi_min_u64(iters, 20), o->warmup), row, NULL);
 	for (uint32_t i = 0; i < o->runs; i++) {
 		perf_bases_run(&bases, row, o->depth ? o->depth : o->threads, iters);

@@ -248,7 +248,7 @@ static void row_of(struct bc *b, struct perf_report *r)
 	struct perf_spread s;
 	uint64_t ns;
 
-	perf_bases_open(&bases, &b->rig, row, b->size, 0);
+	perf_bases_open(&bases, &b->rig, row, b->size, 0, 0);
 	for (uint32_t i = 0; i < swi_max_u64(o->warmup, 1); i++)
 		(void)once(b, NULL, NULL, &ns);
 	for (uint32_t i = 0; i < o->runs; i++) {

@@ -107,11 +107,12 @@ void perf_describe(struct perf_report *r, const struct perf_rig *rig)
 
 /* ---- remote baselines ---- */
 
-static void open_raw(struct perf_bases *b, struct perf_arm *arm, uint64_t size, uint64_t span)
+static void open_raw(struct perf_bases *b, struct perf_arm *arm, uint64_t size, uint64_t span, uint64_t source)
 {
 	static char why[256];
 	const uint64_t len = swi_max_u64(span ? span : RAW_WINDOW, 2 * size);
-	json_t *at = perf_ask(b->rig, json_pack("{s:s, s:I}", "cmd", "raw", "size", (json_int_t)len));
+	const uint64_t from = swi_max_u64(span ? source : RAW_WINDOW, len);
+	json_t *at = perf_ask(b->rig, json_pack("{s:s, s:I}", "cmd", "raw", "size", (json_int_t)from));
 
 	b->raw = perf_raw_connect(b->rig->o, json_string_value(json_object_get(at, "address")), b->rig->key,
 				  len, why, sizeof(why));
@@ -120,7 +121,8 @@ static void open_raw(struct perf_bases *b, struct perf_arm *arm, uint64_t size, 
 		arm->why = why;
 }
 
-void perf_bases_open(struct perf_bases *b, struct perf_rig *rig, struct perf_row *row, uint64_t size, uint64_t span)
+void perf_bases_open(struct perf_bases *b, struct perf_rig *rig, struct perf_row *row, uint64_t size, uint64_t span,
+		     uint64_t source)
 {
 	const char *missing;
 
@@ -128,7 +130,7 @@ void perf_bases_open(struct perf_bases *b, struct perf_rig *rig, struct perf_row
 	if (rig->o->no_baseline)
 		return;
 	b->raw_arm = row->arm_count;
-	open_raw(b, perf_row_arm(row, "raw READ, no store", 0), size, span);
+	open_raw(b, perf_row_arm(row, "raw READ, no store", 0), size, span, source);
 	b->tool = perf_tool_for(rig, row->kind, &missing);
 	if (!b->tool && !missing)
 		return;

@@ -65,10 +65,12 @@ struct perf_bases {
 	uint32_t raw_arm, tool_arm; /* 0 = none */
 };
 /*
- * Adds the arms to @row and opens what they need for READs of at most @size, which walk through @span bytes at both ends:
- * as many as the store's arena has, or the one would be measured in cache and the other not. 0 = 16 MiB.
+ * Adds the arms to @row and opens what they need for READs of at most @size, which walk through @span bytes here and
+ * @source there: as many as the store's arena and the objects have, or the one would be measured in cache and the other
+ * not. 0 = 16 MiB.
  */
-void perf_bases_open(struct perf_bases *b, struct perf_rig *rig, struct perf_row *row, uint64_t size, uint64_t span);
+void perf_bases_open(struct perf_bases *b, struct perf_rig *rig, struct perf_row *row, uint64_t size, uint64_t span,
+		     uint64_t source);
 /* One run of each. @op_size bytes, @depth in flight, @iters times. */
 void perf_bases_run(struct perf_bases *b, struct perf_row *row, uint32_t depth, uint64_t iters);
 void perf_bases_close(struct perf_bases *b);

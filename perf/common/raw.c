@@ -143,12 +143,13 @@ struct perf_raw *perf_raw_connect(const struct perf_opts *o, const char *address
 
 static void post(struct perf_raw *r, struct swi_read *rd)
 {
-	const uint64_t slots = r->len / r->size, at = r->next++ % slots * r->size;
+	const uint64_t theirs = swi_conn_region_len(r->conn, SWI_REGION_ARENA), n = r->next++;
+	const uint64_t from = n % (theirs / r->size) * r->size, to = n % (r->len / r->size) * r->size;
 	int rc;
 
 	r->left--;
 	r->asked_at = r->hist ? perf_now() : 0;
-	rc = swi_conn_read(r->conn, SWI_REGION_ARENA, at, r->mem + at, r->size, rd);
+	rc = swi_conn_read(r->conn, SWI_REGION_ARENA, from, r->mem + to, r->size, rd);
 	if (rc)
 		r->error = rc;
 }
@@ -172,7 +173,7 @@ int perf_raw_run(struct perf_raw *r, uint64_t size, uint32_t depth, uint64_t ite
 	const uint32_t n = (uint32_t)swi_min_u64(swi_min_u64(depth, DEPTH_MAX), iters);
 	const uint64_t begin = perf_now();
 
-	if (size > r->len || !n)
+	if (size > r->len || size > swi_conn_region_len(r->conn, SWI_REGION_ARENA) || !n)
 		return -EINVAL;
 	r->size = size;
 	r->left = iters;

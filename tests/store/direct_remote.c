@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * direct_remote.c - gets by READ alone over a real transport: how many READs and messages they take, and
- * a reader that is stopped while its owner reuses everything. test_store_direct [TRANSPORT [HOST:PORT]].
+ * direct_remote.c - gets by READ alone over a real transport: how many READs and messages they take, bytes that do
+ * not match their digest, and a reader that is stopped while its owner reuses everything.
+ * test_store_direct [TRANSPORT [HOST:PORT]].
  */
 #include <jansson.h>
 #include <signal.h>
 #include <sys/prctl.h>
 
+#include "store/shm.h"
 #include "tests/store/remote_rig.h"
+#include "transport/base/xxh.h"
 
 #define OBJECTS	 400u
 #define LEN	 50000u
@@ -101,6 +104,88 @@ static void test_counts(void **state)
 	}
 	assert_int_equal(rig_stat(b, "direct_misses"), 0);
 	assert_int_equal(rig_stat(b, "digest_errors"), 0);
+	swarm_store_close(a);
+	swarm_store_close(b);
+}
+
+/* ---- bytes that do not match their digest ---- */
+
+#define SIZES 7u
+static const uint64_t size_of[SIZES] = {100, 20000, 65536, 300001, MIB(1) - 64, MIB(1), MIB(3) + 77};
+
+/* The payload in its owner's own memory, with the digest that a lease, a spill or another reader would have made. */
+static uint8_t *with_digest(struct swarm_store *a, struct swarm_ref ref)
+{
+	struct swi_object_head *h;
+	struct swarm_view v;
+
+	assert_int_equal(swarm_store_get(a, ref, 0, &v), 0);
+	h = (struct swi_object_head *)(uintptr_t)v.data - 1;
+	atomic_store(&h->digest, XXH3_64bits(v.data, v.len));
+	h->flags |= SWI_OBJ_F_DIGEST;
+	swarm_view_release(a, &v);
+	return (uint8_t *)(h + 1);
+}
+
+/* Round 0: all is well. 1: the first byte is wrong, 2: one in the middle, 3: the last. */
+static struct swarm_ref spoiled(struct swarm_store *a, uint64_t round, uint64_t i)
+{
+	const struct swarm_ref ref = ref_of(10 + round, i);
+	const uint64_t at[] = {0, 0, size_of[i] / 2, size_of[i] - 1};
+	uint8_t *bytes;
+
+	rig_put(a, ref, size_of[i]);
+	bytes = with_digest(a, ref);
+	bytes[at[round]] ^= round ? 0x10 : 0;
+	return ref;
+}
+
+/* It is tried again and again, as another copy may turn up; never is a wrong byte given out. */
+static void get_refused(struct swarm_store *b, struct swarm_ref ref, uint64_t len)
+{
+	const uint64_t before = rig_stat(b, "digest_errors");
+
+	assert_int_not_equal(rig_get(b, ref, len, 100 * NS_PER_MS), 0);
+	assert_true(rig_stat_reaches(b, "digest_errors", before + 1));
+}
+
+static void test_wrong_bytes(void **state)
+{
+	struct swarm_store *a = rig_open(1, MIB(64), NULL), *b = rig_open(2, MIB(8), NULL);
+	uint32_t gone = 0;
+
+	(void)state;
+	rig_join(a, b);
+	for (uint64_t i = 0; i < SIZES; i++)
+		assert_int_equal(rig_get(b, spoiled(a, 0, i), size_of[i], 10 * NS_PER_S), 0);
+	assert_int_equal(rig_stat(b, "digest_errors"), 0);
+	for (uint64_t round = 1; round < 4; round++)
+		for (uint64_t i = 0; i < SIZES; i++)
+			get_refused(b, spoiled(a, round, i), size_of[i]);
+	/* Warm: what was right when it was got before, and has left since. */
+	for (uint64_t i = 0; i < 2 * OBJECTS / 3; i++) {
+		rig_put(a, ref_of(5, i), LEN);
+		assert_int_equal(rig_get(b, ref_of(5, i), LEN, 10 * NS_PER_S), 0);
+	}
+	for (uint64_t i = 0; i < SIZES; i++) {
+		const struct swarm_ref ref = ref_of(10, i);
+		const struct cost before = count(b);
+
+		if (swarm_store_contains(b, ref))
+			continue;
+		assert_int_equal(rig_get(b, ref, size_of[i], 10 * NS_PER_S), 0);
+		assert_int_equal(minus(count(b), before).warm, size_of[i] <= MIB(1));
+	}
+	for (uint64_t i = 0; i < 2 * OBJECTS / 3; i++)
+		(void)rig_get(b, ref_of(5, i), LEN, 10 * NS_PER_S);
+	for (uint64_t i = 0; i < SIZES; i++) {
+		if (swarm_store_contains(b, ref_of(10, i)))
+			continue;
+		with_digest(a, ref_of(10, i))[size_of[i] - 1] ^= 1; /* the digest is that of before */
+		get_refused(b, ref_of(10, i), size_of[i]);
+		gone++;
+	}
+	assert_true(gone >= SIZES - 2);
 	swarm_store_close(a);
 	swarm_store_close(b);
 }
@@ -204,6 +289,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_counts),
+	    cmocka_unit_test(test_wrong_bytes),
 	    cmocka_unit_test(test_stopped_reader),
 	};
 

@@ -132,6 +132,52 @@ static int read_all(struct side *a, struct side *b)
 	return s.status;
 }
 
+struct told_shot {
+	struct shot shot; /* first: its callback knows no other */
+	const uint8_t *next;
+	uint32_t pieces;
+};
+
+/* In order, without a gap, before the end, and the bytes are there. */
+static void told(struct swi_read *rd, const void *at, uint32_t len)
+{
+	struct told_shot *t = swi_container_of(rd, struct told_shot, shot.rd);
+
+	assert_ptr_equal(at, t->next);
+	assert_int_equal(t->shot.done, 0);
+	for (uint32_t i = 0; i < len; i++)
+		assert_int_equal(t->next[i], 0x5a);
+	t->next += len;
+	t->pieces++;
+}
+
+static void a_read__that_wants_to_know__is_told_of_every_byte_as_it_lands(void **state SWI_UNUSED)
+{
+	static const struct {
+		uint64_t at, len;
+	} read[] = {{0, 1}, {64, 4096}, {4095, 4097}, {128, MIB(1) + 64}, {0, MEM}};
+	struct side a, b;
+
+	open_side(&b, "shm", true, true);
+	open_side(&a, "shm", false, true);
+	join(&a, &b);
+	memset(b.mem, 0x5a, MEM);
+	for (size_t i = 0; i < SWI_ARRAY_LEN(read); i++) {
+		struct told_shot t = {.shot.rd = {.cb = shot_cb, .landed = told}, .next = a.mem + read[i].at};
+
+		memset(a.mem, 0, MEM);
+		assert_int_equal(swi_conn_read(a.conn, 0, read[i].at, a.mem + read[i].at, read[i].len, &t.shot.rd), 0);
+		until(&a, &b, &t.shot.done, 1);
+		assert_int_equal(t.shot.status, 0);
+		assert_ptr_equal(t.next, a.mem + read[i].at + read[i].len);
+		assert_true(t.pieces >= (read[i].len + 4095) / 4096);
+		assert_true(!read[i].at || !a.mem[read[i].at - 1]);
+		assert_true(read[i].at + read[i].len == MEM || !a.mem[read[i].at + read[i].len]);
+	}
+	close_side(&a);
+	close_side(&b);
+}
+
 /* Nothing said: whatever the network is, two processes of one host do not go through it. */
 static void auto__on_one_host__is_shared_memory(void **state SWI_UNUSED)
 {
@@ -465,6 +511,7 @@ static void datagram__of_nonsense__ends_that_connection(void **state SWI_UNUSED)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_read__that_wants_to_know__is_told_of_every_byte_as_it_lands),
 	    cmocka_unit_test(auto__on_one_host__is_shared_memory),
 	    cmocka_unit_test(auto__where_it_does_not_suit__is_the_network),
 	    cmocka_unit_test(register__without_a_memfd__is_refused_when_forced),
