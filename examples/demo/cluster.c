@@ -418,19 +418,89 @@ static uint32_t other_nodes(struct cluster *c, pid_t *out, uint32_t max)
 	return processes("swarmd", text, out, max);
 }
 
+/* The run directory that a node was started with. */
+static bool node_dir(pid_t pid, char *dir, size_t len)
+{
+	char path[64], line[8192];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+	if (fd >= 0)
+		close(fd);
+	line[n > 0 ? n : 0] = '\0';
+	for (const char *arg = line; n > 0 && arg < line + n; arg += strlen(arg) + 1)
+		if (!strncmp(arg, "--dir=", 6))
+			return (size_t)snprintf(dir, len, "%s", arg + 6) < len;
+	return false;
+}
+
+struct holding {
+	pid_t pid;
+	uint64_t node, bytes; /* of objects whose first copy it has, in memory or on disk */
+};
+
+static bool holding_of(struct cluster *c, pid_t pid, struct holding *out)
+{
+	char dir[PATH_MAX];
+	json_t *doc = node_dir(pid, dir, sizeof(dir)) ? ask(c, "memory", NULL, dir) : NULL, *part;
+	bool found = false;
+	size_t i;
+
+	json_array_foreach(json_object_get(doc, "nodes"), i, part) {
+		const json_t *arena = json_object_get(part, "arena"), *disk = json_object_get(part, "disk");
+
+		if (number(part, "node") != number(doc, "asked"))
+			continue;
+		found = true;
+		*out = (struct holding){
+			.pid = pid,
+			.node = number(part, "node"),
+			/* What is clean lies on the disk as well. */
+			.bytes = number(arena, "primary_bytes") - number(arena, "clean_bytes") +
+				 number(disk, "live_bytes"),
+		};
+	}
+	json_decref(doc);
+	return found;
+}
+
+/* Of the nodes that the head started the one that holds most: what a newcomer sees is a loss. false: none holds anything. */
+static bool fullest(struct cluster *c, const pid_t *pid, uint32_t n, uint64_t rnd, struct holding *out)
+{
+	struct holding h;
+
+	out->bytes = 0;
+	for (uint32_t i = 0; i < n; i++) /* among equals @rnd decides */
+		if (holding_of(c, pid[(rnd + i) % n], &h) && h.bytes > out->bytes)
+			*out = h;
+	return out->bytes > 0;
+}
+
 int cluster_kill(struct cluster *c, enum demo_kill how, uint64_t rnd, char *what, size_t what_len)
 {
+	const char *kind = how == KILL_WORKER ? "worker" : "node";
 	struct cluster_sums sums;
+	struct holding most;
 	pid_t pid[64], victim;
 	uint32_t n;
 
 	(void)cluster_sums(c, &sums); /* so that the head knows the victim's counters */
-	n = how == KILL_NODE ? other_nodes(c, pid, 64) : processes("swarm-worker", c->dir, pid, 64);
+	n = how == KILL_WORKER ? processes("swarm-worker", c->dir, pid, 64) : other_nodes(c, pid, 64);
 	if (!n)
 		return demo_fail("there is nothing to kill");
 	victim = pid[rnd % n];
-	snprintf(what, what_len, "a %s (pid %d)", how == KILL_NODE ? "node" : "worker", (int)victim);
+	snprintf(what, what_len, "a %s (pid %d)", kind, (int)victim);
+	if (how == KILL_NODE) {
+		if (!fullest(c, pid, n, rnd, &most))
+			return 0;
+		victim = most.pid;
+		snprintf(what, what_len, "node %llu (pid %d), which held %.1f MB of results,",
+			 (unsigned long long)most.node, (int)victim, (double)most.bytes / 1e6);
+	}
 	if (kill(victim, SIGKILL) < 0)
 		return demo_fail("cannot kill %s: %s", what, strerror(errno));
-	return 0;
+	return 1;
 }

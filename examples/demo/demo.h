@@ -16,7 +16,7 @@
 #define NS_PER_MS 1000000ull
 #define NS_PER_S  1000000000ull
 
-enum demo_kill { KILL_NONE, KILL_NODE, KILL_WORKER };
+enum demo_kill { KILL_NONE, KILL_NODE, KILL_WORKER, KILL_ANY_NODE };
 
 struct demo_opts {
 	uint64_t sort_bytes;
@@ -38,7 +38,7 @@ struct demo_report {
 	double seconds;
 	uint64_t items;	      /* words or records */
 	uint64_t bytes;	      /* of input */
-	char victim[64];      /* "node 3", "" = none */
+	char victim[96];      /* "node 3 (..)", "" = none */
 	double recovery_s;    /* from the kill until all that was there before was there again; < 0: none */
 	uint64_t lost, recovered, rerun; /* objects without a copy left; made again; tasks run again */
 	uint64_t tasks, local_bytes, remote_bytes, spilled_bytes, restored_bytes;
@@ -70,7 +70,10 @@ int demo_beside(const char *name, char *buf, size_t len);
 int cluster_size(struct cluster *c);
 /* Waits until the cluster has exactly @size nodes; false when it took longer than @limit_ns. */
 bool cluster_wait_size(struct cluster *c, int size, uint64_t limit_ns);
-/* SIGKILLs a node that is not the head, or a worker; says which in @what. */
+/*
+ * SIGKILLs a node that is not the head (the one that holds most, or any), or a worker; says which in @what. 1; 0 = no
+ * node but the head holds anything yet: nobody was killed.
+ */
 int cluster_kill(struct cluster *c, enum demo_kill kill, uint64_t rnd, char *what, size_t what_len);
 /* Counters of the whole cluster since its start; those of a node that is gone stay as last seen. */
 struct cluster_sums {

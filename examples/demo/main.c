@@ -46,11 +46,12 @@ static void on_signal(int sig)
 
 static void usage(FILE *f)
 {
-	fputs("usage: swarm_demo [--size=1G] [--kill=none|node|worker] [--seed=N] [--dir=DIR]\n"
+	fputs("usage: swarm_demo [--size=1G] [--kill=none|node|any-node|worker] [--seed=N] [--dir=DIR]\n"
 	      "                  [--kill-at=PERCENT] [--text=DIR[:DIR]] [--only=words|sort]\n"
 	      "                  [--nodes=N] [--arena=SIZE] [--json]\n"
 	      "  --size  bytes to sort (K, M, G are powers of 1,000)\n"
-	      "  --kill  what is killed in each program (default: node)\n"
+	      "  --kill  what is killed in each program: the node that holds the most results (default),\n"
+	      "          any node, or any worker\n"
 	      "  --kill-at  when so many of its tasks are done (default: 50)\n"
 	      "  --seed  of the records and of the choice of who is killed\n"
 	      "  --dir   where the temporary folder goes (default: $TMPDIR, else /var/tmp)\n"
@@ -83,9 +84,9 @@ static int parse_size(const char *s, uint64_t *out)
 
 static int parse_kill(const char *s, enum demo_kill *out)
 {
-	static const char *const name[] = {"none", "node", "worker"};
+	static const char *const name[] = {"none", "node", "worker", "any-node"};
 
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 4; i++)
 		if (!strcmp(s, name[i])) {
 			*out = (enum demo_kill)i;
 			return 0;

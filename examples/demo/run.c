@@ -94,9 +94,27 @@ static int look(struct demo *d, struct watch *w, uint64_t timeout_ns, void *ctx)
 
 struct kill_watch { /* the kill and what followed */
 	uint64_t at_ns;	  /* 0 = not yet */
+	uint64_t tried_ns; /* nobody held anything then */
 	uint32_t before;  /* tasks done when it happened */
 	bool recovered;
 };
+
+/* 1: done; 0: there is no victim yet. */
+static int try_kill(struct demo *d, struct demo_report *r, struct kill_watch *k)
+{
+	int rc;
+
+	if (demo_now_ns() - k->tried_ns < 100 * NS_PER_MS)
+		return 0;
+	progress_break();
+	if (!k->tried_ns)
+		d->rng = d->rng * 6364136223846793005ull + 1442695040888963407ull;
+	rc = cluster_kill(d->cluster, d->opts.kill, d->rng >> 33, r->victim, sizeof(r->victim));
+	k->tried_ns = demo_now_ns();
+	if (rc <= 0)
+		r->victim[0] = '\0';
+	return rc;
+}
 
 static int maybe_kill(struct demo *d, struct demo_report *r, struct kill_watch *k, uint32_t done,
 		      uint32_t total)
@@ -104,12 +122,13 @@ static int maybe_kill(struct demo *d, struct demo_report *r, struct kill_watch *
 	if (d->opts.kill == KILL_NONE || k->recovered)
 		return 0;
 	if (!k->at_ns) {
+		int rc;
+
 		if ((uint64_t)done * 100 < total * d->opts.kill_at)
 			return 0;
-		progress_break();
-		d->rng = d->rng * 6364136223846793005ull + 1442695040888963407ull;
-		if (cluster_kill(d->cluster, d->opts.kill, d->rng >> 33, r->victim, sizeof(r->victim)) < 0)
-			return -1;
+		rc = try_kill(d, r, k);
+		if (rc <= 0)
+			return rc;
 		k->at_ns = demo_now_ns();
 		k->before = done;
 		progress_print("%s: killed %s with SIGKILL when %u of %u tasks were done", r->name,
@@ -169,5 +188,8 @@ int run_watch(struct demo *d, struct demo_report *r, struct watch *w, uint32_t c
 	if (k.at_ns && !k.recovered)
 		r->recovery_s = (double)(demo_now_ns() - k.at_ns) / 1e9;
 	progress_break();
+	if (d->opts.kill != KILL_NONE && !k.at_ns)
+		progress_print("%s: nobody was killed: from %llu %% of the tasks on no node but the head held a result",
+			       r->name, (unsigned long long)d->opts.kill_at);
 	return 0;
 }
