@@ -42,7 +42,7 @@ int main(int argc, char **argv)
 		err = swarm_submit(client, &shout, &whole);
 	if (!err)
 		err = swarm_get(client, whole, SWARM_FOREVER, &view);
-	if (err < 0)
+	if (err)
 		return fail("task", err);
 	printf("%.*s\n", (int)view.len, (const char *)view.data);
 	swarm_release(client, &view);

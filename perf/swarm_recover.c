@@ -90,7 +90,7 @@ static void row_of(struct spill_opts *o, uint64_t size, struct perf_report *r)
 {
 	struct perf_row *row = perf_row_new(PERF_LAT, o->crash ? "open, writer killed" : "open", size);
 	struct perf_arm *arm = perf_row_arm(row, "swarm", 0);
-	uint64_t objects = 0, fullest = 0;
+	uint64_t objects = 0, log_bytes = 0, fullest = 0;
 
 	o->c.iters = (uint32_t)swi_max_u64(o->bytes / size, 1);
 	write_log(o, size);
@@ -101,21 +101,22 @@ static void row_of(struct spill_opts *o, uint64_t size, struct perf_report *r)
 		objects = swi_spill_stats(b.sp)->objects;
 		if (objects != o->c.iters)
 			perf_die(&o->c, "%llu of %u objects were found", (unsigned long long)objects, o->c.iters);
+		log_bytes = objects * size;
 		perf_arm_value(arm, b.open_seconds * 1e9);
-		perf_arm_cpu(arm, b.open_cpu_s / ((double)(objects * size) * 1e-9));
+		perf_arm_cpu(arm, b.open_cpu_s / ((double)log_bytes * 1e-9));
 		fullest = fullest_folder(&b);
 		arm->ops++;
-		arm->bytes += objects * size;
+		arm->bytes += log_bytes;
 		arm->ns += (uint64_t)(b.open_seconds * 1e9);
 		spill_close(&b);
 	}
 	sweep(o, size);
 	row->extra = json_pack("{s:I, s:I, s:I, s:I, s:b}", "objects", (json_int_t)objects, "log_bytes",
-			       (json_int_t)(objects * size), "folders", (json_int_t)o->folders,
+			       (json_int_t)log_bytes, "folders", (json_int_t)o->folders,
 			       "fullest_folder_bytes", (json_int_t)fullest, "writer_killed", (int)o->crash);
 	perf_report_row(r, row);
 	perf_report_note(r, "            %llu objects, %llu bytes", (unsigned long long)objects,
-			 (unsigned long long)(objects * size));
+			 (unsigned long long)log_bytes);
 }
 
 int main(int argc, char **argv)

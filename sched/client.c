@@ -121,7 +121,7 @@ int swarm_module_load(struct swarm_client *client, const char *path, struct swar
 		      char *why, size_t why_len)
 {
 	char dummy[8];
-	struct stat st;
+	struct stat st = {0};
 	void *p = MAP_FAILED;
 	int rc = 0, fd;
 

@@ -286,6 +286,7 @@ static void scan_columns(const struct question *q, struct best *b)
 		ties[k] = least[k] > min ? 0 : ties_of(h, k * block, to, need, bytes, min);
 		sum += ties[k];
 	}
+	SWI_BUG_ON(!sum); /* the least is somewhere */
 	nth = (uint32_t)((q->rnd >> 16) % sum);
 	for (uint32_t k = 0; k < blocks; k++) {
 		const uint32_t to = k + 1 < blocks ? (k + 1) * block : end;

@@ -102,9 +102,10 @@ static int start(struct child *c, pid_t *out_pid)
 	/* No handler of ours may run in the child while it shares our memory. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &old);
-	pid = vfork();
+	/* Not fork(): the daemon's arena would be copied page table by page table. child() does what is allowed. */
+	pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
 	if (!pid)
-		child(c);
+		child(c); /* NOLINT(clang-analyzer-unix.Vfork) */
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	if (pid < 0)
 		return -errno;
@@ -120,7 +121,7 @@ int swi_spawn(const struct swi_spawn *s, pid_t *out_pid, int *out_pidfd)
 {
 	struct child c = {.s = s, .parent = getpid(), .log_fd = -1};
 	int rc = 0, pidfd;
-	pid_t pid;
+	pid_t pid = -1;
 
 	c.null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (c.null_fd >= 0)

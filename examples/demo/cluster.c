@@ -18,7 +18,7 @@
 
 #include "demo.h"
 
-#define IDLE	   "2s"
+#define IDLE	   "--idle-timeout=2s"
 #define START_NS   (30 * NS_PER_S)
 
 struct cluster {
@@ -170,7 +170,7 @@ static int start_head(struct cluster *c, const struct demo_opts *o)
 	char dir[PATH_MAX + 16], spill[PATH_MAX + 32], min[32], max[32], arena[32], *text = NULL;
 	const char *args[] = {"start",	"--head", dir,	      "--bind=127.0.0.1:0",   "--transport=ofi",
 			      "--device=tcp", arena, spill, "--cpus=1", min,
-			      max,	"--idle-timeout=" IDLE, "--format=json", NULL};
+			      max,	IDLE, "--format=json", NULL};
 
 	snprintf(dir, sizeof(dir), "--dir=%s", c->head);
 	snprintf(spill, sizeof(spill), "--spill-dir=%s/spill", c->dir);

@@ -121,8 +121,10 @@ SWARM_TASK(map)
 		}
 	}
 	sorted = malloc((w.used + 1) * sizeof(*sorted));
-	if (!sorted)
+	if (!sorted) {
 		err = swarm_task_fail(task, "no memory for %llu words", (unsigned long long)w.used);
+		goto out;
+	}
 	for (uint32_t p = 0; p < parts && !err; p++) {
 		uint64_t bytes;
 		const uint64_t n = pick(&w, p, parts, sorted, &bytes);

@@ -222,8 +222,10 @@ static int submit_batch(struct demo *d, struct job *j, struct batch *b)
 static int submit_reduces(struct demo *d, struct job *j)
 {
 	struct swarm_arg *arg = calloc(j->batches, sizeof(*arg));
-	int err = arg ? 0 : demo_fail("no memory for arguments");
+	int err = 0;
 
+	if (!arg)
+		return demo_fail("no memory for arguments");
 	for (uint32_t p = 0; p < PARTS && !err; p++) {
 		for (uint32_t b = 0; b < j->batches; b++)
 			arg[b] = SWARM_ARG_REF(j->batch[b].map_ref[p]);

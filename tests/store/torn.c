@@ -162,14 +162,19 @@ struct owner {
 /* Takes the lease of one connection away, whatever it is at. */
 static void revoke_one(struct swi_snode *sn, uint64_t r)
 {
-	uint64_t n = 0;
+	uint64_t n = 0, skip;
 
 	swi_list_for_each(it, &sn->quarantine.standing)
 		n++;
+	skip = n ? r % n : 0;
 	swi_list_for_each_safe(it, &sn->quarantine.standing) {
 		struct swi_link *l = swi_list_entry(it, struct swi_link, standing);
 
-		if (r % n-- || l->revoked)
+		if (skip) {
+			skip--;
+			continue;
+		}
+		if (l->revoked)
 			continue;
 		l->revoked = true;
 		sn->stats.revoked++;

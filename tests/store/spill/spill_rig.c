@@ -219,7 +219,7 @@ bool rig_same(const void *extent, uint64_t n, uint64_t version, uint64_t len)
 
 	swi_head_copy(&a, h);
 	swi_head_copy(&b, want);
-	same = !memcmp(&a, &b, sizeof(a)) &&
+	same = !memcmp(&a, &b, sizeof(a)) && /* NOLINT(bugprone-suspicious-memory-comparison): no padding */
 	       !memcmp((const char *)extent + sizeof(*h), (const char *)want + sizeof(*h), len);
 	free(want);
 	return same;

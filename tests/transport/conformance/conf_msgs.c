@@ -49,11 +49,11 @@ static void sizes(void)
 
 	a.on_msg = check_echo;
 	b.on_msg = echo;
-	for (uint16_t i = 0; i < SWI_ARRAY_LEN(list); i++) {
-		struct want w = {.body = buf, .len = list[i], .type = i};
+	for (uint32_t i = 0; i < SWI_ARRAY_LEN(list); i++) {
+		struct want w = {.body = buf, .len = list[i], .type = (uint16_t)i};
 
 		a.ctx = &w;
-		CHECK_EQ(swi_conn_send(c, i, buf, list[i]), 0);
+		CHECK_EQ(swi_conn_send(c, w.type, buf, list[i]), 0);
 		conf_wait(seen, &w);
 	}
 	CHECK_EQ(swi_conn_send(c, 1, buf, SWI_MSG_MAX + 1), -EMSGSIZE);
