@@ -71,7 +71,6 @@ struct swi_shape *swi_dispatch_shape(struct swi_node *n, const struct swi_resour
 		swi_list_push_back(&d->shapes, &sh->link);
 		swi_list_init(&sh->ready);
 		swi_list_init(&sh->fed);
-		d->shape_count++;
 	}
 	sh->need = *need;
 	sh->blocked = false;
@@ -124,7 +123,6 @@ static void send_task(struct swi_node *n, struct swi_task *t)
 	/* What cannot be sent now is sent again when the connection is back, or placed again when the node is dead. */
 	(void)swi_node_send(n, t->node, SWI_P_TASK, &w);
 	free(w.buf);
-	n->dispatch.sent++;
 }
 
 static void cancel_send(struct swi_node *n, uint32_t to, struct swarm_oid id, bool result, bool force)
@@ -349,7 +347,6 @@ static int place_shape(struct swi_node *n, struct swi_shape *sh, int budget)
 					tie(n), NULL);
 		struct swi_member *m;
 
-		n->dispatch.decisions++;
 		if (to == SWI_PLACE_NEVER) {
 			never_fits(n, sh);
 			break;
@@ -505,7 +502,6 @@ static void refuse(struct swi_node *n, uint32_t to, struct swarm_oid task, uint3
 	swi_wr_oid(&w, task);
 	swi_wr_u32(&w, attempt);
 	swi_wr_u32(&w, (uint32_t)status);
-	n->dispatch.refused++;
 	(void)swi_node_send(n, to, SWI_P_TASK_REFUSED, &w);
 }
 
@@ -605,11 +601,9 @@ void swi_dispatch_run_done(void *ctx, const struct swi_run_result *res)
 	struct swi_wr w;
 
 	if (!f) {
-		n->dispatch.done_local++;
 		ended_at(n, n->number, res);
 		return;
 	}
-	n->dispatch.done_remote++;
 	swi_view_make_report(n, f->from, &d.report);
 	w = swi_tmsg_build(done_body, &d);
 	(void)swi_node_send(n, f->from, SWI_P_TASK_DONE, &w);

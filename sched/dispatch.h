@@ -20,7 +20,6 @@ struct swi_shape { /* ready tasks with the same need */
 	bool held_back;	    /* blocked, but only until a while after that */
 	struct swi_resources need;
 	bool blocked;		/* found no room; tried again when the view changes */
-	uint64_t blocked_ns;	/* since when */
 	uint64_t never_ns;	/* since when no node could ever take it; 0 = some could */
 	uint64_t tasks;		/* that point here, ready or not */
 };
@@ -34,11 +33,9 @@ struct swi_foreign { /* a task of another home that runs here */
 
 struct swi_dispatch {
 	struct swi_list shapes;
-	uint32_t shape_count;
 	bool dirty;
 	struct swi_idmap foreign_map;
 	struct swi_list foreign;
-	uint64_t decisions, parked, sent, refused, done_local, done_remote;
 	bool closed; /* draining: tasks of others are refused */
 	uint64_t seed;
 };

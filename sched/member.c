@@ -528,7 +528,6 @@ void swi_member_peer_up(struct swi_node *n, struct swi_peer *peer)
 	if (m && m->lost_ns) {
 		m->lost_ns = 0;
 		m->heard_ns = swi_node_now(n);
-		n->member.reconnects++;
 		if (n->o.head)
 			send_joined(n, node);
 		swi_dispatch_resend(n, node);

@@ -23,9 +23,9 @@ struct swi_membership {
 	uint32_t next_number;	 /* head */
 	uint64_t began_ns, next_dial_ns, backoff_ns;
 	uint64_t head_lost_ns;	 /* 0 = connected */
-	uint64_t next_load_ns, next_view_ns;
+	uint64_t next_load_ns;
 	uint64_t checked_ns;	 /* head: when it last looked who is dead */
-	uint64_t joined, died, drained, reconnects;
+	uint64_t joined, died, drained;
 	bool leaving;		 /* we drain */
 	bool drain_running, drain_done;
 	struct swi_drain drain;

@@ -38,7 +38,6 @@ struct question {
 struct best {
 	uint32_t row, ties, candidates;
 	uint64_t cost;
-	bool possible; /* some node's total fits */
 };
 
 int swi_view_hot_init(struct swi_view_hot *hot, uint32_t cap)
@@ -180,10 +179,9 @@ static void consider(struct best *b, uint32_t row, uint64_t cost, uint64_t rnd)
 {
 	if (cost == NO_COST)
 		return;
-	b->possible = true;
 	b->candidates++;
 	if (cost < b->cost) {
-		*b = (struct best){row, 1, b->candidates, cost, true};
+		*b = (struct best){row, 1, b->candidates, cost};
 	} else if (cost == b->cost) {
 		b->ties++;
 		if (wins_tie(rnd, b->ties))
@@ -294,7 +292,7 @@ static void scan_columns(const struct question *q, struct best *b)
 		if (nth < ties[k]) {
 			const uint32_t row = nth_tie(h, k * block, to, need, bytes, min, nth);
 
-			*b = (struct best){row, sum, q->view->count, (uint64_t)min, true};
+			*b = (struct best){row, sum, q->view->count, (uint64_t)min};
 			return;
 		}
 		nth -= ties[k];
@@ -339,7 +337,7 @@ uint32_t swi_place(const struct swi_view *view, enum swi_place_policy policy,
 		const uint64_t cost = price(&q, q.holder[i].row, &q.holder[i], NULL);
 
 		if (cost < b.cost)
-			b = (struct best){q.holder[i].row, 1, b.candidates, cost, true};
+			b = (struct best){q.holder[i].row, 1, b.candidates, cost};
 	}
 	if (b.cost == NO_COST)
 		return fits_some_total(&q) ? SWI_PLACE_NONE : SWI_PLACE_NEVER;

@@ -13,7 +13,7 @@
 #include "sched/proto.h"
 #include "sched/runner.h"
 
-/* from, event, to, why. run_event() in runner.c is the only place that moves a run. */
+/* from, event, to, why. swi_run_event() in runner.c is the only place that moves a run. */
 #define SWI_RUN_EDGES(X)                                                                           \
 	X(NEW, UNKNOWN, SIZING, "the length of an argument is not known here: ask its home")       \
 	X(NEW, KNOWN, WAITING, "every length is known")                                            \
@@ -99,7 +99,6 @@ struct swi_run {
 	bool cpu_back;		/* RUNNING, blocked: its cpu is given back */
 	bool forget;		/* its home is dead: nobody wants to hear of it */
 	bool cancelled, forced; /* asked for while ASSIGNED */
-	int kill_status;	/* why we killed its worker */
 	/* the end */
 	int status;
 	char *text;
@@ -151,7 +150,7 @@ struct swi_runner {
 	struct swi_run *tasks; /* hash */
 	struct swi_list sizing, waiting, fetching, queued, assigned, running, gone;
 	uint32_t count[SWI_RUN_STATE_COUNT];
-	uint64_t ahead_bytes, ahead_runs;
+	uint64_t ahead_bytes;
 	struct swi_worker *by_number; /* hash */
 	struct swi_list starting, idle, busy, ending;
 	uint32_t starting_count, idle_count, busy_count, ending_count, blocked_count;

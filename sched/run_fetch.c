@@ -159,7 +159,6 @@ void swi_run_not_ahead(struct swi_run *run)
 		return;
 	run->ahead = false;
 	run->r->ahead_bytes -= run->ahead_bytes;
-	run->r->ahead_runs--;
 	run->r->scan = true;
 }
 
@@ -272,7 +271,6 @@ static void fetch(struct swi_run *run)
 
 	run->ahead = true;
 	r->ahead_bytes += run->ahead_bytes;
-	r->ahead_runs++;
 	swi_run_event(run, SWI_RUN_EV_ADMIT);
 	for (uint32_t i = 0; i < run->slot_count; i++) {
 		struct swi_run_slot *s = &run->slot[i];

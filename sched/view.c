@@ -74,7 +74,7 @@ struct swi_member *swi_view_add(struct swi_node *n, uint32_t node, uint64_t epoc
 	m->epoch = epoch;
 	snprintf(m->address, sizeof(m->address), "%s", address ? address : "");
 	swi_list_init(&m->placed);
-	m->joined_ns = m->heard_ns = swi_node_now(n);
+	m->heard_ns = swi_node_now(n);
 	m->report.total = m->report.free = *total;
 	c->view.node[row] = (struct swi_view_node){.node = node, .total = *total, .free = *total,
 						   .queue_max = queue_max(total)};

@@ -36,7 +36,7 @@ struct swi_member { /* beside the row of the same index */
 	uint64_t told_ns; /* when we last reported to it */
 	bool provided, left;
 	/* the head's */
-	uint64_t heard_ns, lost_ns, joined_ns, idle_since_ns, told_stamp;
+	uint64_t heard_ns, lost_ns, idle_since_ns, told_stamp;
 	bool drain_asked;
 	struct swi_scale_demand demand;
 };

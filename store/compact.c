@@ -170,7 +170,6 @@ void swi_compact_end(struct swi_compact *c)
 		if (next > run)
 			(void)!swi_extent_free(c->x, c->from + run * SWI_GRANULE, (next - run) * SWI_GRANULE);
 	}
-	c->given_up++;
 	window_over(c);
 }
 

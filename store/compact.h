@@ -41,7 +41,7 @@ struct swi_compact {
 	uint64_t *hand;	      /* a bit a granule of it that is */
 	struct swi_compact_object *obj; /* in it when it was chosen */
 	uint64_t count, cap, next;
-	uint64_t windows, given_up, moved_objects, moved_bytes; /* ever */
+	uint64_t windows, moved_objects, moved_bytes; /* ever */
 };
 
 void swi_compact_init(struct swi_compact *c, struct swi_extents *x, const struct swi_compact_ops *ops,

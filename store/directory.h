@@ -49,7 +49,6 @@ struct swi_rec {
 	struct swi_list remotes; /* struct remote (directory.c) */
 	struct swi_list link;	 /* dir.dirty */
 	struct swi_req rq;	 /* proxy: LOCATE */
-	uint32_t asked_node;	 /* proxy: whom */
 	struct swi_census *census; /* home of a lost name: NULL = nobody was asked (census.h) */
 	uint64_t census_ns;	   /* when all were asked last */
 };

@@ -39,14 +39,14 @@ void swi_attachment_fini(struct swi_attachment *at);
 int swi_host_attach_local(struct swi_host *h, uint32_t role, struct swi_attachment *out, char *why,
 			  size_t why_len);
 
-/* host_sock.c: the path of the socket in @dir, or -ENAMETOOLONG. */
+/* sock.c: the path of the socket in @dir, or -ENAMETOOLONG. */
 int swi_sock_path(const char *dir, char *buf, size_t len);
 /* Sends @len bytes and @count descriptors as one message; never SIGPIPE. */
 int swi_sock_send(int sock, const void *data, size_t len, const int *fds, uint32_t count);
 /* Receives one message of exactly @len bytes; *out_count descriptors (at most @max), closed on failure. */
 int swi_sock_recv(int sock, void *data, size_t len, int *fds, uint32_t max, uint32_t *out_count);
 
-/* futex.c: waking and waiting on a client's word, across processes. */
+/* sock.c: waking and waiting on a client's word, across processes. */
 void swi_futex_wake(struct swi_client_shm *shm);
 /* 0 woken or changed, -ETIMEDOUT. */
 int swi_futex_wait(struct swi_client_shm *shm, uint32_t seen, uint64_t timeout_ns);

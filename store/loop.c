@@ -126,7 +126,7 @@ static int work(struct swi_host *h)
 	return n;
 }
 
-/* Until when to sleep; 0: there is something to do. Then say_awake() follows. */
+/* Until when to sleep; 0: there is something to do. Else who sleeps takes head->sleeping back afterwards. */
 static uint64_t say_asleep(struct swi_host *h)
 {
 	struct swi_tp *tp = swi_snode_tp(h->sn);

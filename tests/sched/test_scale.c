@@ -63,7 +63,7 @@ static void drains_one_idle_node(void **state)
 struct life { /* a toy cluster that obeys */
 	struct swi_scale_node n[8];
 	uint32_t count, starting, next;
-	uint64_t last_start, last_drain;
+	uint64_t last_start;
 };
 
 static void obey(struct life *l, const struct swi_scale_decision *d, uint64_t now, uint32_t demand)
@@ -76,7 +76,6 @@ static void obey(struct life *l, const struct swi_scale_decision *d, uint64_t no
 	}
 	if (d->drain) {
 		assert_true(!demand && now - l->last_start >= opts.idle_timeout_ns);
-		l->last_drain = now;
 		for (uint32_t i = 0; i < l->count; i++)
 			if (l->n[i].node == d->drain)
 				l->n[i].draining = true;

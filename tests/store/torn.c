@@ -38,7 +38,7 @@
 
 struct counts { /* of one process; added up by the parent */
 	_Atomic uint64_t fetched, warm, cold, message, misses, stale, failed, wrong, digest_errors;
-	_Atomic uint64_t made, deleted, evicted, revoked, syncs, reused;
+	_Atomic uint64_t made, deleted, evicted, revoked, syncs;
 };
 
 struct shared {

@@ -30,7 +30,6 @@ struct rig_side {
 	int down_status;
 	bool close_on_down;
 	uint32_t recv_len; /* of the last message */
-	uint8_t recv_first;
 };
 
 struct rig {

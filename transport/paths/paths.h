@@ -151,8 +151,7 @@ struct swi_be {
 	/* const after open */
 	struct swi_be_open_args args;
 	const struct swi_be_ops *ops; /* of the instances */
-	uint32_t count, listeners;
-	uint64_t silent_ns;
+	uint32_t count;
 	int epfd; /* -1: some instance has no descriptor */
 	char address[128], device[128];
 	struct path paths[SWI_PATHS_MAX];

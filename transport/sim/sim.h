@@ -26,7 +26,6 @@ enum sim_kind {
 	SIM_ACCEPTED,
 	SIM_CLOSED,
 	SIM_WAKE, /* an endpoint that was full takes sends again */
-	SIM_KIND_COUNT
 };
 
 struct sim_read {

@@ -315,7 +315,6 @@ static bool on_msg(struct swi_simnet *net, struct sim_event *ev)
 	}
 	dst->undelivered++;
 	net->n.messages++;
-	net->n.message_bytes += ev->len;
 	to_inbox(dst, ev);
 	return true;
 }

@@ -40,7 +40,7 @@ enum swi_sim_kill {
 };
 
 struct swi_simnet_stats {
-	uint64_t events, messages, message_bytes, reads, read_bytes;
+	uint64_t events, messages, reads, read_bytes;
 	uint64_t refused_reads; /* bad key, bounds or rights */
 	uint64_t overruns;      /* messages that found no receive posted: a fault of flow control */
 };

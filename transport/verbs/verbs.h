@@ -94,12 +94,11 @@ struct swi_verbs_counters {
 	uint64_t qps_created, qps_destroyed;
 	uint64_t mrs_created, mrs_destroyed;
 	uint64_t mws_created, mws_destroyed;
-	uint64_t lanes_opened, lanes_refused;
-	uint64_t doorbells, reads_rung; /* ibv_post_send() with reads, and how many these were */
+	uint64_t lanes_opened;
+	uint64_t doorbells; /* ibv_post_send() with reads */
 	uint64_t cqes;
 	uint64_t conns_refused;  /* inbound: foreign hello, other device, no room */
 	uint64_t flush_timeouts; /* the card did not give everything back */
-	uint64_t stale_wcs;
 };
 
 struct verbs_mr {
@@ -163,7 +162,7 @@ struct swi_be_ep {
 	uint64_t flush_deadline_ns;
 
 	struct verbs_lane *lanes[VERBS_LANES_MAX]; /* [0]: messages as well; the others: we read */
-	uint32_t lane_count, next_lane;
+	uint32_t lane_count;
 	enum lanes_state lanes_state;
 	struct verbs_lane *serves[VERBS_LANES_MAX]; /* the peer reads */
 	uint32_t serve_count;

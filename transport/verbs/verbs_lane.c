@@ -76,7 +76,6 @@ static void drop_lanes(struct swi_be_ep *ep)
 	while (ep->lane_count > 1)
 		swi_verbs_lane_destroy(ep->lanes[--ep->lane_count]);
 	ep->lanes_state = LANES_NEVER;
-	ep->be->counters.lanes_refused++;
 }
 
 void swi_verbs_lanes_want(struct swi_be_ep *ep)

@@ -224,9 +224,7 @@ void swi_verbs_recv_done(struct swi_be *be, uint32_t buffer, const struct ibv_wc
 	if (SWI_UNLIKELY(buffer >= be->srq_depth))
 		return;
 	HASH_FIND(hh, be->by_qp, &wc->qp_num, sizeof(wc->qp_num), l);
-	if (SWI_LIKELY(l != NULL))
+	if (SWI_LIKELY(l != NULL)) /* else of a queue pair that is gone */
 		deliver(be, l, be->recv_slab + (size_t)buffer * SWI_BE_MSG_MAX, wc);
-	else
-		be->counters.stale_wcs++;
 	be->unposted[be->unposted_count++] = (uint16_t)buffer;
 }

@@ -172,10 +172,8 @@ void swi_verbs_sq_done(struct verbs_lane *l, uint32_t place, const struct ibv_wc
 	const int status = swi_verbs_wc_error(wc->status);
 	bool last = false;
 
-	if (SWI_UNLIKELY(((place - l->tail) & (VERBS_RING - 1)) >= l->head - l->tail)) {
-		l->ep->be->counters.stale_wcs++;
+	if (SWI_UNLIKELY(((place - l->tail) & (VERBS_RING - 1)) >= l->head - l->tail))
 		return;
-	}
 	if (SWI_UNLIKELY(status))
 		swi_verbs_ep_down(l->ep, status); /* before any of its reads is seen to fail */
 	while (!last) {

@@ -177,7 +177,6 @@ static int chain_post(struct chain *c)
 	l->ep->be->counters.doorbells++;
 	if (err)
 		taken = bad ? (uint32_t)(bad - c->wrs) : 0;
-	l->ep->be->counters.reads_rung += taken;
 	for (uint32_t i = c->n; i-- > taken;) {
 		swi_verbs_unpush(l, 1);
 		l->reads--;
