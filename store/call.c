@@ -383,6 +383,15 @@ int swi_lc_wait_any(struct swi_lc *lc, uint64_t timeout_ns)
 	return swi_lc_pump(lc) || atomic_load(&lc->pumped) != before ? 0 : rc ? rc : -ETIMEDOUT;
 }
 
+int swi_lc_ask(struct swi_lc *lc, uint16_t type, const void *body, uint32_t len, struct swi_call *call)
+{
+	const int rc = post_quiet(lc, type, body, len, call);
+
+	if (!rc && !lc->o.help)
+		ring_doorbell(lc);
+	return rc;
+}
+
 int swi_lc_call(struct swi_lc *lc, uint16_t type, const void *body, uint32_t len,
 		uint64_t timeout_ns,
 		void (*on_reply)(struct swi_call *call, int status, struct swi_rd *body), void *owner,

@@ -5,6 +5,9 @@
  * Within a lane the header of an object is complete (its generation last) before the next one can be
  * carved behind it: so the headers in a chunk form a chain that the node core can walk when
  * this process is dead. Several lanes keep threads apart; a lane costs a chunk only once it is used.
+ *
+ * Large objects have extents of their own, several in one grant where a process makes many; when the last of it is used
+ * the next is asked for at once (object.c), so that a put waits for no answer. Never before: what lies unused is one grant at most.
  */
 #include "store/lc.h"
 
@@ -72,11 +75,29 @@ void swi_chunk_room_short(struct swi_lc *lc)
 	atomic_store_explicit(&lc->large_streak, SHORT_FOR, memory_order_relaxed);
 }
 
+/* How many large objects with extents of @ext are worth one request, and may lie unused. */
+static uint64_t batch_of(const struct swi_lc *lc, uint64_t ext)
+{
+	return swi_min_u64(lc->arena_bytes / 64, BATCH_MAX) / ext;
+}
+
+uint64_t swi_chunk_ahead(struct swi_lc *lc, uint64_t len)
+{
+	const uint64_t ext = swi_extent_bytes(len), n = batch_of(lc, ext);
+
+	if (SWI_LIKELY(!atomic_load_explicit(&lc->large_dry, memory_order_relaxed)) || n < 2 ||
+	    atomic_load_explicit(&lc->large_streak, memory_order_relaxed) <= STREAK ||
+	    atomic_exchange(&lc->ahead_on, true))
+		return 0;
+	atomic_store_explicit(&lc->large_dry, false, memory_order_relaxed);
+	return n * ext;
+}
+
 /* A large object needs a round trip to the node core; a process that makes many takes room for several. */
 void swi_lc_want_chunk(struct swi_lc *lc, uint64_t len, uint64_t *out_bytes, bool *out_large)
 {
 	const uint64_t ext = swi_extent_bytes(len);
-	const uint64_t n = swi_min_u64(lc->arena_bytes / 64, BATCH_MAX) / ext;
+	const uint64_t n = batch_of(lc, ext);
 
 	*out_large = ext >= SWI_LARGE_MIN;
 	if (!*out_large)
@@ -123,8 +144,10 @@ void swi_lc_grant(struct swi_lc *lc, uint64_t offset, uint64_t bytes, uint32_t g
 	atomic_init(&c->refs, SWI_CHUNK_OURS);
 	swi_list_init(&begun);
 	pthread_mutex_lock(&lc->spare_lock);
-	if (large)
+	if (large) {
 		take_begun(lc, &begun);
+		atomic_store_explicit(&lc->large_dry, false, memory_order_relaxed);
+	}
 	swi_list_push_back(large ? &lc->large : &lc->spare, &c->link);
 	swi_list_push_back(&lc->chunks, &c->all);
 	pthread_mutex_unlock(&lc->spare_lock);
@@ -218,6 +241,8 @@ static int carve_large(struct swi_lc *lc, uint64_t bytes, struct swi_object_head
 		full = c->bytes - c->pos < SWI_LARGE_MIN;
 		if (full)
 			swi_list_del(&c->link);
+		if (full && swi_list_empty(&lc->large))
+			atomic_store_explicit(&lc->large_dry, true, memory_order_relaxed);
 	}
 	pthread_mutex_unlock(&lc->spare_lock);
 	if (!c)

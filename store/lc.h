@@ -65,11 +65,19 @@ struct swi_lc {
 	uint64_t events;      /* bit i: eventfd i + 1 is taken */
 
 	_Atomic int large_streak; /* requests for large room in a row; < 0: room is short */
+	_Atomic bool large_dry;	  /* the last room for large ones was just used up */
+	_Atomic bool ahead_on;	  /* room for large ones is asked for, and nobody waits for it yet */
+	struct swi_call ahead;	  /* that request, while it is on */
 };
 
 /* chunk.c */
 void swi_chunks_init(struct swi_lc *lc);
 void swi_chunks_fini(struct swi_lc *lc);
+/*
+ * A process that makes many large objects has used its room up: how much to ask for before it needs it; 0 = nothing.
+ * At most once at a time (ahead_on, which is set then): so it never has more unused than without.
+ */
+uint64_t swi_chunk_ahead(struct swi_lc *lc, uint64_t len);
 /* Room for several objects at once was refused: ask for what is needed only, for a while. */
 void swi_chunk_room_short(struct swi_lc *lc);
 /*
@@ -113,6 +121,11 @@ int swi_calls_init(struct swi_lc *lc);
 void swi_calls_fini(struct swi_lc *lc);
 /* As swi_lc_try_post() without ringing the doorbell: the node core reads it when it next looks. */
 int swi_lc_try_post_quiet(struct swi_lc *lc, uint16_t type, const void *body, uint32_t len);
+/*
+ * As swi_lc_try_post(); where this process may run the node core itself, without ringing the doorbell: the core reads
+ * it when it next looks, or when the caller waits for the answer.
+ */
+int swi_lc_ask(struct swi_lc *lc, uint16_t type, const void *body, uint32_t len, struct swi_call *call);
 /*
  * Posts, waits and hands the answer to @on_reply (on whichever thread pumps). The node keeps to
  * @timeout_ns itself; some grace later the call is given up. 0: *out_status is the answer's status.

@@ -8,6 +8,8 @@
  */
 #include "store/lc.h"
 
+#define AHEAD_NS NS_PER_MS /* longer than that a busy node is not waited for without asking */
+
 static _Thread_local uint32_t intent_hint;
 static _Atomic uint32_t intent_threads;
 
@@ -328,18 +330,75 @@ static void got_chunk(struct swi_call *call, int status, struct swi_rd *body)
 		swi_lc_grant(g->lc, offset, bytes, gen, g->large);
 }
 
+/* ---- room for large ones, before it is needed ---- */
+
+static void got_ahead(struct swi_call *call, int status, struct swi_rd *body)
+{
+	struct swi_lc *lc = call->owner;
+
+	if (status) {
+		swi_chunk_room_short(lc);
+	} else {
+		const uint64_t offset = swi_rd_u64(body);
+		const uint64_t bytes = swi_rd_u64(body);
+		const uint32_t gen = swi_rd_u32(body);
+
+		if (!body->bad)
+			swi_lc_grant(lc, offset, bytes, gen, true);
+	}
+	atomic_store(&lc->ahead_on, false); /* the call is the next asker's */
+}
+
+/* The round trip goes on while the caller fills the object that it has. The node waits for no room: a refusal comes at once. */
+static void ask_ahead(struct swi_lc *lc, uint64_t len)
+{
+	const uint64_t bytes = swi_chunk_ahead(lc, len);
+	uint8_t buf[32];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	if (SWI_LIKELY(!bytes))
+		return;
+	lc->ahead = (struct swi_call){.on_reply = got_ahead, .owner = lc, .detached = true};
+	swi_wr_u64(&w, bytes);
+	swi_wr_u8(&w, true);
+	swi_wr_u64(&w, 0);
+	if (swi_lc_ask(lc, SWI_L_CHUNK, buf, w.len, &lc->ahead))
+		atomic_store(&lc->ahead_on, false); /* the ring is full: whoever needs room asks */
+}
+
+static bool ahead_is_over(void *arg)
+{
+	struct swi_lc *lc = arg;
+
+	return !atomic_load(&lc->ahead_on);
+}
+
+/* What was asked for ahead is nearer than an answer to a new question. True: look whether there is room. */
+static bool wait_ahead(struct swi_lc *lc, uint64_t timeout_ns)
+{
+	return atomic_load(&lc->ahead_on) &&
+	       !swi_lc_wait_for(lc, ahead_is_over, lc, swi_min_u64(timeout_ns, AHEAD_NS));
+}
+
 static int create(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, uint64_t timeout_ns,
 		  bool blind, struct swarm_buf *out_buf)
 {
-	for (;;) {
+	for (bool waited = false;;) {
 		struct granted g = {.lc = lc};
 		uint8_t buf[32];
 		struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 		uint64_t bytes;
 		int status, rc = try_create(lc, ref, len, blind, out_buf);
 
+		if (!rc && len >= SWI_LARGE_MIN)
+			ask_ahead(lc, len);
 		if (SWI_LIKELY(rc != -EAGAIN))
 			return rc;
+		if (len >= SWI_LARGE_MIN && !waited) {
+			waited = true;
+			if (wait_ahead(lc, timeout_ns))
+				continue;
+		}
 		swi_lc_want_chunk(lc, len, &bytes, &g.large);
 		swi_wr_u64(&w, bytes);
 		swi_wr_u8(&w, g.large);

@@ -97,6 +97,56 @@ static void test_holes(void **state)
 	free(data);
 }
 
+static bool ahead_over(void *arg)
+{
+	return !atomic_load(&((struct swi_lc *)arg)->ahead_on);
+}
+
+static void put_numbered(struct swarm_store *st, uint64_t *n, uint64_t count, const void *data)
+{
+	for (uint64_t i = 0; i < count; i++)
+		assert_int_equal(swarm_store_put(st, numbered((*n)++), data, KIB(64), TEST_LIMIT_NS), 0);
+}
+
+/*
+ * Who makes many large objects asks for room when the last of it is used, and does not wait: the next ones ask nothing.
+ * A refusal is no error: then each asks for what it needs, and the arena is filled to the end.
+ */
+static void test_room_ahead(void **state)
+{
+	struct swarm_store *st = *state;
+	struct swi_lc *lc = swi_store_lc(st);
+	const uint64_t ext = swi_extent_bytes(KIB(64)), several = MIB(32) / 64 / ext;
+	uint8_t *data = calloc(1, KIB(64));
+	uint64_t n = 0, asked, used;
+
+	assert_non_null(data);
+	put_numbered(st, &n, 3 + several - 1, data); /* two singly, the third with room for several */
+	put_numbered(st, &n, 8 * several - n % several, data);
+	while (!atomic_load(&lc->ahead_on))
+		put_numbered(st, &n, 1, data);
+	assert_true(swi_list_empty(&lc->large));
+	assert_int_equal(swi_lc_wait_for(lc, ahead_over, lc, TEST_LIMIT_NS), 0);
+	assert_false(swi_list_empty(&lc->large));
+	asked = atomic_load(&lc->next_req);
+	put_numbered(st, &n, several - 1, data);
+	assert_int_equal(atomic_load(&lc->next_req), asked);
+	put_numbered(st, &n, 1, data); /* the last of it: one more question */
+	assert_int_equal(atomic_load(&lc->next_req), asked + 1);
+	assert_true(atomic_load(&lc->ahead_on));
+	put_numbered(st, &n, several - 1, data); /* nobody waited for the answer, and it is there */
+	assert_int_equal(atomic_load(&lc->next_req), asked + 1);
+	while (swarm_store_put(st, numbered(n), data, KIB(64), 0) == 0)
+		n++;
+	used = arena_used(st);
+	assert_true(n * ext >= used && used + ext > MIB(32)); /* nothing asked for ahead is left over */
+	assert_false(atomic_load(&lc->ahead_on));
+	for (uint64_t i = 0; i < n; i++)
+		assert_int_equal(swarm_store_delete(st, numbered(i)), 0);
+	assert_true(arena_settles(st, MIB(1)));
+	free(data);
+}
+
 static void test_status_list_explain(void **state)
 {
 	struct swarm_store *st = *state;
@@ -200,6 +250,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_large_and_empty, open_store, close_store),
 	    cmocka_unit_test_setup_teardown(test_full, open_store, close_store),
 	    cmocka_unit_test_setup_teardown(test_holes, open_store, close_store),
+	    cmocka_unit_test_setup_teardown(test_room_ahead, open_store, close_store),
 	    cmocka_unit_test_setup_teardown(test_status_list_explain, open_store, close_store),
 	    cmocka_unit_test_setup_teardown(test_get_waits_for_seal, open_store, close_store),
 	    cmocka_unit_test_setup_teardown(test_two_processes, open_store, close_store),

@@ -111,6 +111,37 @@ static void begin_large(struct swarm_store *st)
 		_exit(90);
 }
 
+/* The next object takes the last of the room for several, and so asks for more ahead. */
+static void nearly_dry(struct swarm_store *st)
+{
+	struct swi_lc *lc = swi_store_lc(st);
+	const struct swi_chunk *c;
+
+	begin_large(st);
+	c = swi_list_first(&lc->large, struct swi_chunk, link);
+	while (c->bytes - c->pos >= 2 * swi_extent_bytes(LARGE)) {
+		struct swarm_buf b;
+
+		must(swarm_store_create(st, numbered(70), LARGE, NS_PER_S, &b));
+		swarm_store_abort(st, &b);
+	}
+	if (atomic_load(&lc->ahead_on))
+		_exit(91);
+}
+
+/* It was asked for ahead, and the answer is not read: the next object needs it. */
+static void dry(struct swarm_store *st)
+{
+	struct swi_lc *lc = swi_store_lc(st);
+	struct swarm_buf b;
+
+	nearly_dry(st);
+	must(swarm_store_create(st, numbered(70), LARGE, NS_PER_S, &b));
+	swarm_store_abort(st, &b);
+	if (!atomic_load(&lc->ahead_on) || !swi_list_empty(&lc->large))
+		_exit(92);
+}
+
 static void get_it(struct swarm_store *st)
 {
 	must(swarm_store_get(st, it(), 0, &view));
@@ -360,6 +391,8 @@ static const struct scenario scenarios[] = {
     {"create, chunk used up", OP(use_chunk_up, op_create), .there = 0, .same_id = true, .steps_min = 15},
     {"create large", OP(NULL, op_create_large), .there = 0, .same_id = true, .steps_min = 12},
     {"create large, another begun", OP(begin_large, op_create_large), .there = 0, .steps_min = 12},
+    {"create large, asks ahead", OP(nearly_dry, op_create_large), .there = 0, .steps_min = 12},
+    {"create large, asked ahead", OP(dry, op_create_large), .there = 0, .steps_min = 4},
     {"create, ring at its end", OP(fill_ring, op_create_large), .there = 0, .steps_min = 12},
     {"put", OP(have_chunk, op_put), .there = 1, .same_id = true, .steps_min = 15},
     {"seal", OP(create_small, op_seal), .there = 1, .same_id = true, .steps_min = 5},
