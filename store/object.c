@@ -536,6 +536,8 @@ static struct swi_intent *hide(struct swi_lc *lc, struct swarm_ref ref)
 	while (swi_index_find(&lc->index, swi_index_key(ref.id), &hit)) {
 		const uint64_t offset = swi_slot_offset(hit.word);
 		const struct swi_object_head *h = head_at(lc, offset);
+
+		__builtin_prefetch(h);
 		struct swi_intent *in = take_intent(lc, offset, true);
 
 		if (h && is_object(lc, h, ref.id, swi_slot_gen(hit.word), offset)
@@ -554,6 +556,7 @@ int swi_lc_delete(struct swi_lc *lc, struct swarm_ref ref)
 	struct swi_intent *in = NULL;
 
 	swi_index_prefetch_own(&lc->index, swi_index_key(ref.id)); /* most of a delete's time is this miss */
+	swi_prefetch_own(&lc->req.ring->tail); /* the node has read it since: it comes back meanwhile */
 	if (!atomic_load_explicit(&lc->index.head->keeps, memory_order_relaxed)) /* else tasks may still need it */
 		in = hide(lc, ref);
 	swi_wr_ref(&w, ref);

@@ -65,7 +65,7 @@ int swi_ring_push(struct swi_ring_end *e, uint16_t type, uint16_t flags, uint64_
 		memcpy(p + sizeof(h), a, alen);
 	if (blen)
 		memcpy(p + sizeof(h) + alen, b, blen);
-	__builtin_prefetch(p + need + SWI_CACHE_LINE, 1); /* the consumer has it: the next message will not wait for it */
+	swi_prefetch_own(p + need + SWI_CACHE_LINE); /* the consumer has it: the next message will not wait for it */
 	e->pos += need;
 	atomic_store_explicit(&e->ring->tail, e->pos, memory_order_release);
 	return 0;
