@@ -270,6 +270,7 @@ static void peer_retry(struct swi_timer *t)
 	if (!sn->hooks.peer_down && p->lost_ns && swi_now(sn->env) - p->lost_ns >= LOST_MAX) {
 		swi_warn(sn->log, "node %u at %s cannot be reached any more: removed", p->node,
 			 p->address[0] ? p->address : "(no address)");
+		p->may_return = true;
 		peer_lost(p, SWARM_ENODELOST);
 		return;
 	}
@@ -367,6 +368,7 @@ static void peer_bury(struct swi_peer *p, uint32_t heir, int status)
 		}
 		g->node = node;
 		g->heir = heir;
+		g->may_return = p->may_return;
 	}
 	swi_list_for_each(it, &p->links)
 		swi_conn_close(swi_list_entry(it, struct swi_link, link)->conn, status);
@@ -549,14 +551,26 @@ static struct swi_peer *link_identify(struct swi_link *l, const struct swi_peer_
 	return p;
 }
 
+/* Is that life over? One that only could not be reached is taken back; it tells anew what it has. */
+static bool is_over(struct swi_snode *sn, uint64_t epoch)
+{
+	struct swi_gone *g;
+
+	HASH_FIND(hh, sn->peers.gone, &epoch, sizeof(epoch), g);
+	if (!g || !g->may_return)
+		return g;
+	HASH_DELETE(hh, sn->peers.gone, g);
+	free(g);
+	return false;
+}
+
 static void tp_up(void *ctx, struct swi_conn *conn, bool inbound)
 {
 	struct swi_snode *sn = ctx;
 	const struct swi_peer_id *id = swi_conn_peer(conn);
 	struct swi_link *l = inbound ? NULL : swi_conn_user(conn);
-	struct swi_gone *g;
 	struct swi_peer *p;
-	bool known;
+	bool known, over;
 
 	if (!l) {
 		l = calloc(1, sizeof(*l));
@@ -572,9 +586,9 @@ static void tp_up(void *ctx, struct swi_conn *conn, bool inbound)
 		swi_list_push_back(&sn->peers.orphans, &l->link);
 		swi_conn_set_user(conn, l);
 	}
-	HASH_FIND(hh, sn->peers.gone, &id->epoch, sizeof(id->epoch), g);
-	if (g || !id->epoch || id->epoch == sn->epoch) {
-		swi_conn_close(conn, g ? SWARM_ENODELOST : -EINVAL);
+	over = is_over(sn, id->epoch);
+	if (over || !id->epoch || id->epoch == sn->epoch) {
+		swi_conn_close(conn, over ? SWARM_ENODELOST : -EINVAL);
 		return;
 	}
 	known = swi_peer_find(sn, id->node) != NULL && swi_peer_by_epoch(sn, id->epoch);

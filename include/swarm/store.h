@@ -125,7 +125,9 @@ SWARM_API uint32_t swarm_store_node(struct swarm_store *store);
 /**
  * swarm_store_peer - make a peer store known by its address; both then see each other's objects.
  *
- * Blocks until the peer has proven the cluster key. Return: 0, SWARM_EAUTH, SWARM_EPEERLOST, -ETIMEDOUT, SWARM_EVERSION.
+ * Blocks until the peer has proven the cluster key. A lost connection is made again by itself. A peer that does not answer for
+ * about 5 s is given up (what was only there is lost); one that was stopped or cut off and answers again is taken back, by its
+ * own dialling or by this call. Return: 0, SWARM_EAUTH, SWARM_EPEERLOST, -ETIMEDOUT, SWARM_EVERSION.
  */
 SWARM_API SWARM_MUST_CHECK int swarm_store_peer(struct swarm_store *store, const char *address,
 						uint64_t timeout_ns);

@@ -5,6 +5,7 @@
  * test_store_direct [TRANSPORT [HOST:PORT]].
  */
 #include <jansson.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 
@@ -30,6 +31,7 @@ static void net(struct swarm_store *st, uint64_t *out_reads, uint64_t *out_msgs)
 	assert_int_equal(swarm_store_status(st, &text), 0);
 	o = json_loads(text, 0, NULL);
 	t = json_object_get(o, "transport");
+	assert_true(json_is_integer(json_object_get(t, "reads_posted")) && json_is_integer(json_object_get(t, "msgs_sent")));
 	*out_reads = (uint64_t)json_integer_value(json_object_get(t, "reads_posted"));
 	*out_msgs = (uint64_t)json_integer_value(json_object_get(t, "msgs_sent"));
 	json_decref(o);
@@ -285,12 +287,54 @@ static void test_stopped_reader(void **state)
 	swarm_store_close(a);
 }
 
+static void wait_peers(struct swarm_store *st, uint64_t n)
+{
+	const uint64_t end = test_now() + TEST_LIMIT_NS;
+
+	while (rig_peers(st) != n) {
+		assert_true(test_now() < end);
+		poll(NULL, 0, 1);
+	}
+}
+
+/* Stopped until the owner has given it up, it comes back under its old name, without being told to. */
+static void test_reader_returns(void **state)
+{
+	struct swarm_store *a = rig_open(1, MIB(32), NULL);
+	int fd[2], status;
+	pid_t pid;
+
+	(void)state;
+	for (uint64_t i = 0; i < OBJECTS; i++)
+		rig_put(a, ref_of(2, i), LEN);
+	assert_int_equal(pipe(fd), 0);
+	pid = reader_start(fd[1], swarm_store_address(a));
+	close(fd[1]);
+	wait_gets(fd[0], 100);
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	wait_peers(a, 0);
+	for (uint64_t i = 0; i < OBJECTS; i++) { /* it must come for them again */
+		assert_int_equal(swarm_store_delete(a, ref_of(2, i)), 0);
+		rig_put(a, ref_of(2, i), LEN);
+	}
+	assert_int_equal(kill(pid, SIGCONT), 0);
+	wait_peers(a, 1);
+	/* What it wrote before it was stopped is in the pipe: more than that holds. */
+	wait_gets(fd[0], 65536 / sizeof(uint64_t) * 16 + 1000);
+	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	wait_child(pid);
+	close(fd[0]);
+	swarm_store_close(a);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_counts),
 	    cmocka_unit_test(test_wrong_bytes),
 	    cmocka_unit_test(test_stopped_reader),
+	    cmocka_unit_test(test_reader_returns),
 	};
 
 	if (argc > 1)

@@ -389,7 +389,7 @@ static void test_wrong_key(void **state)
 	assert_int_equal(rc, 0);
 	rc = swarm_store_peer(b, swarm_store_address(a), TEST_LIMIT_NS);
 	assert_int_equal(rc, SWARM_EAUTH);
-	assert_int_equal(rig_stat(a, "peers"), 0);
+	assert_int_equal(rig_peers(a), 0);
 	swarm_store_close(a);
 	swarm_store_close(b);
 }

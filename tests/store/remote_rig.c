@@ -87,10 +87,26 @@ uint64_t rig_stat(struct swarm_store *st, const char *name)
 
 	assert_int_equal(swarm_store_status(st, &text), 0);
 	o = json_loads(text, 0, NULL);
+	assert_true(json_is_integer(json_object_get(o, name))); /* a name that nobody has would be 0 for ever */
 	v = (uint64_t)json_integer_value(json_object_get(o, name));
 	json_decref(o);
 	free(text);
 	return v;
+}
+
+uint64_t rig_peers(struct swarm_store *st)
+{
+	char *text;
+	json_t *o;
+	uint64_t n;
+
+	assert_int_equal(swarm_store_status(st, &text), 0);
+	o = json_loads(text, 0, NULL);
+	assert_true(json_is_array(json_object_get(o, "peers")));
+	n = json_array_size(json_object_get(o, "peers"));
+	json_decref(o);
+	free(text);
+	return n;
 }
 
 bool rig_stat_reaches(struct swarm_store *st, const char *name, uint64_t at_least)

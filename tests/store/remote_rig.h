@@ -29,6 +29,7 @@ struct swarm_store *rig_open_key(uint32_t node, const char *key, int *out_rc);
 void rig_join(struct swarm_store *a, struct swarm_store *b); /* a dials b */
 /* A number of the store's status; 0 when it is not there. */
 uint64_t rig_stat(struct swarm_store *st, const char *name);
+uint64_t rig_peers(struct swarm_store *st);
 struct swarm_ref rig_put(struct swarm_store *st, struct swarm_ref ref, uint64_t len);
 /* Gets and compares with what rig_put() wrote. */
 int rig_get(struct swarm_store *st, struct swarm_ref ref, uint64_t len, uint64_t timeout_ns);
