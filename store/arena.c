@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* arena.c - see arena.h. No state. */
+/* arena.c - see arena.h. No state but how many share a mapping. */
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -286,7 +286,10 @@ int swi_mem_create_opts(const char *name, uint64_t bytes, const struct swi_mem_o
 	}
 	if (!rc && fcntl(m.fd, F_ADD_SEALS, SEALS))
 		rc = -errno;
+	if (!rc && !(m.users = malloc(sizeof(*m.users))))
+		rc = -ENOMEM;
 	if (!rc) {
+		atomic_init(m.users, 1);
 		*out = m;
 		return 0;
 	}
@@ -326,6 +329,19 @@ int swi_mem_map(int fd, uint64_t min_bytes, struct swi_mem *out)
 	return 0;
 }
 
+int swi_mem_share(const struct swi_mem *from, struct swi_mem *out)
+{
+	struct swi_mem m = *from;
+
+	SWI_BUG_ON(!m.users);
+	m.fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 3);
+	if (m.fd < 0)
+		return -errno;
+	atomic_fetch_add_explicit(m.users, 1, memory_order_relaxed);
+	*out = m;
+	return 0;
+}
+
 void swi_mem_prefer_huge(void *addr, uint64_t bytes)
 {
 	(void)madvise(addr, bytes, MADV_HUGEPAGE);
@@ -333,8 +349,12 @@ void swi_mem_prefer_huge(void *addr, uint64_t bytes)
 
 void swi_mem_fini(struct swi_mem *m)
 {
-	if (m->addr)
-		munmap(m->addr, m->bytes);
+	/* acq_rel: whoever unmaps comes after all that the others did with it. */
+	if (!m->users || atomic_fetch_sub_explicit(m->users, 1, memory_order_acq_rel) == 1) {
+		if (m->addr)
+			munmap(m->addr, m->bytes);
+		free(m->users);
+	}
 	if (m->fd >= 0)
 		close(m->fd);
 	*m = (struct swi_mem){.fd = -1};

@@ -14,6 +14,7 @@ struct swi_mem {
 	int fd; /* -1 = none */
 	void *addr;
 	uint64_t bytes;
+	_Atomic uint32_t *users; /* of one mapping, in this process; NULL = it cannot be shared */
 };
 
 struct swi_mem_opts {
@@ -33,6 +34,12 @@ int swi_mem_create(const char *name, uint64_t bytes, bool huge_pages, struct swi
 		   size_t why_len);
 /* Maps what another process made: its size is sealed and at least @min_bytes, or -EPROTO. Takes @fd over on success. */
 int swi_mem_map(int fd, uint64_t min_bytes, struct swi_mem *out);
+/*
+ * A second owner in the process that made @from: the same mapping, which ends with the last of them (swi_mem_fini()
+ * by any thread). Mapped twice it would cost its page tables and their filling twice, and no race detector knows
+ * that two addresses are one byte. -EMFILE.
+ */
+int swi_mem_share(const struct swi_mem *from, struct swi_mem *out);
 /* A hint for private memory that was not touched yet. */
 void swi_mem_prefer_huge(void *addr, uint64_t bytes);
 void swi_mem_fini(struct swi_mem *m); /* idempotent */

@@ -375,16 +375,16 @@ static void finish_kill(struct swi_snode *sn, const struct swi_index_hit *hit)
 }
 
 /* The object of a seal that did not come to its end: hidden, or counted and announced. */
-static void undo_seal(struct swi_client *cl, const struct swi_intent *in, uint64_t what,
-		      struct swi_object_head *h, uint64_t key)
+static void undo_seal(struct swi_client *cl, const struct swi_intent *in, uint64_t what, uint64_t key)
 {
 	struct swi_snode *sn = cl->sn;
 	const uint64_t offset = swi_intent_offset(what);
 	const struct swi_grant *g = grant_of(sn, offset);
+	struct swi_object_head *h = g && g->cl == cl ? swi_object_at(sn, offset, NULL) : NULL;
 	const uint64_t sealed = atomic_load_explicit(&in->sealed, memory_order_relaxed);
 	struct swi_index_hit hit;
 
-	if (!g || g->cl != cl)
+	if (!h)
 		return;
 	if (swi_index_find_extent(&sn->index, key, SWI_SLOT_CLAIMED, g->gen, offset, &hit))
 		swi_index_unclaim(&sn->index, &hit, key);
@@ -403,22 +403,35 @@ static void undo_seal(struct swi_client *cl, const struct swi_intent *in, uint64
 	swi_snode_sealed(sn, ref, h->len); /* and perhaps not announced; twice does no harm */
 }
 
+/* What an intent names may be gone, and somebody else's object lie there by now, or be written: the index decides. */
+SWI_READS_RACY static bool named(const struct swi_snode *sn, uint64_t offset, uint64_t *out_key, uint32_t *out_gen)
+{
+	if (offset % SWI_GRANULE || offset > sn->arena_bytes - sizeof(struct swi_object_head))
+		return false;
+	const struct swi_object_head *h = (const void *)(sn->arena + offset);
+	const struct swarm_oid id = {.w = {__atomic_load_n(&h->oid[0], __ATOMIC_RELAXED),
+					   __atomic_load_n(&h->oid[1], __ATOMIC_RELAXED)}};
+
+	*out_key = swi_index_key(id);
+	*out_gen = __atomic_load_n(&h->gen, __ATOMIC_RELAXED);
+	return true;
+}
+
 static void undo_intent(struct swi_client *cl, const struct swi_intent *in)
 {
 	struct swi_snode *sn = cl->sn;
 	const uint64_t what = atomic_load(&in->what);
 	const uint64_t offset = what ? swi_intent_offset(what) : 0;
-	struct swi_object_head *h = what ? swi_object_at(sn, offset, NULL) : NULL;
 	struct swi_index_hit hit;
+	uint64_t key;
+	uint32_t gen;
 
 	atomic_fetch_add_explicit(&sn->shm->objects, atomic_load(&in->sealed), memory_order_relaxed);
-	if (!h)
+	if (!what || !named(sn, offset, &key, &gen))
 		return;
-	const uint64_t key = swi_index_key((struct swarm_oid){.w = {h->oid[0], h->oid[1]}});
-
 	if (!(what & SWI_INTENT_DELETE))
-		undo_seal(cl, in, what, h, key);
-	else if (swi_index_find_extent(&sn->index, key, SWI_SLOT_DEAD, h->gen, offset, &hit))
+		undo_seal(cl, in, what, key);
+	else if (swi_index_find_extent(&sn->index, key, SWI_SLOT_DEAD, gen, offset, &hit))
 		finish_kill(sn, &hit);
 }
 

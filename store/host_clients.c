@@ -315,16 +315,6 @@ uint64_t swi_host_clients_deadline_ns(struct swi_host *h)
 	return d;
 }
 
-static int dup_into(const struct swi_mem *from, struct swi_mem *to)
-{
-	const int fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 3);
-	const int rc = fd < 0 ? -errno : swi_mem_map(fd, from->bytes, to);
-
-	if (rc && fd >= 0)
-		close(fd);
-	return rc;
-}
-
 int swi_host_attach_local(struct swi_host *h, uint32_t role, struct swi_attachment *out, char *why,
 			  size_t why_len)
 {
@@ -346,11 +336,11 @@ int swi_host_attach_local(struct swi_host *h, uint32_t role, struct swi_attachme
 		rc = swi_host_add_fd(h, pair[0], EPOLLIN | EPOLLRDHUP, on_socket, hc);
 
 	if (!rc)
-		rc = dup_into(&h->arena, &at.arena);
+		rc = swi_mem_share(&h->arena, &at.arena);
 	if (!rc)
-		rc = dup_into(&h->index, &at.index);
+		rc = swi_mem_share(&h->index, &at.index);
 	if (!rc)
-		rc = dup_into(&hc->mem, &at.client);
+		rc = swi_mem_share(&hc->mem, &at.client);
 	if (!rc) {
 		at.doorbell = fcntl(h->bell, F_DUPFD_CLOEXEC, 3);
 		rc = at.doorbell < 0 ? -errno : 0;

@@ -12,10 +12,11 @@ static uint64_t object_at(void *ctx, uint64_t offset)
 {
 	struct swi_snode *sn = ctx;
 	struct swi_local *lo = &sn->relocate.lo;
-	const struct swi_object_head *h = swi_object_at(sn, offset, NULL);
+	/* In an open grant its bytes would stay with the writer's chunk, and the writer may be writing there. */
+	const struct swi_object_head *h =
+	    sn->clients.page_grant[offset / SWI_PAGE] ? NULL : swi_object_at(sn, offset, NULL);
 
-	/* In an open grant its bytes would stay with the writer's chunk. */
-	if (!h || sn->clients.page_grant[offset / SWI_PAGE])
+	if (!h)
 		return 0;
 	const struct swarm_oid id = {.w = {h->oid[0], h->oid[1]}};
 

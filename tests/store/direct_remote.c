@@ -4,6 +4,7 @@
  * not match their digest, and a reader that is stopped while its owner reuses everything.
  * test_store_direct [TRANSPORT [HOST:PORT]].
  */
+#include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include "transport/base/xxh.h"
 
 #define OBJECTS	 400u
+#define PIPE_SMALL 4096
 #define LEN	 50000u
 #define PIPE_FD	 3
 
@@ -308,6 +310,7 @@ static void test_reader_returns(void **state)
 	for (uint64_t i = 0; i < OBJECTS; i++)
 		rig_put(a, ref_of(2, i), LEN);
 	assert_int_equal(pipe(fd), 0);
+	assert_int_equal(fcntl(fd[1], F_SETPIPE_SZ, PIPE_SMALL), PIPE_SMALL);
 	pid = reader_start(fd[1], swarm_store_address(a));
 	close(fd[1]);
 	wait_gets(fd[0], 100);
@@ -320,7 +323,7 @@ static void test_reader_returns(void **state)
 	assert_int_equal(kill(pid, SIGCONT), 0);
 	wait_peers(a, 1);
 	/* What it wrote before it was stopped is in the pipe: more than that holds. */
-	wait_gets(fd[0], 65536 / sizeof(uint64_t) * 16 + 1000);
+	wait_gets(fd[0], PIPE_SMALL / sizeof(uint64_t) * 16 + 1000);
 	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	wait_child(pid);

@@ -210,9 +210,10 @@ static void test_local(void **state)
 		look_at(n->st, numbered(i), i);
 	assert_true(status_number(n->st, "restored_objects") > OBJECTS / 4);
 	assert_int_equal(wait_child(fork_child(attached, n->dir)), 0);
+	/* The node is asked first: a race detector does not see what another process wrote after the node had been there. */
+	assert_int_equal(status_number(n->st, "client_errors"), 0);
 	for (uint64_t i = OBJECTS; i < OBJECTS + 8; i++)
 		look_at(n->st, numbered(i), i);
-	assert_int_equal(status_number(n->st, "client_errors"), 0);
 }
 
 /* A peer's card, or the kernel in its place, reads the pages and writes into pages of its own. */

@@ -35,6 +35,8 @@
 #define SWI_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define SWI_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define SWI_UNUSED	 __attribute__((unused))
+/* A function that reads what others may be writing, and believes none of it before something else proves it. */
+#define SWI_READS_RACY	 __attribute__((no_sanitize("thread")))
 
 #define swi_container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
