@@ -104,7 +104,7 @@ void swi_rec_add_copy(struct swi_snode *sn, struct swi_rec *rec, struct swi_copy
 		rec->copies = c;
 		rec->cap = cap;
 	}
-	rec->copies[rec->count++] = copy;
+	rec->copies[rec->count++] = copy; /* NOLINT: cap is never 0 */
 }
 
 void swi_rec_del_copy(struct swi_snode *sn, struct swi_rec *rec, uint32_t node)

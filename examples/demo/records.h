@@ -53,7 +53,7 @@ static inline void record_make(uint64_t seed, uint64_t number, uint8_t *out)
 	memcpy(out + 96, "\xcc\xdd\xee\xff", 4);
 }
 
-static inline uint64_t record_sum(const uint8_t rec[static RECORD_BYTES])
+static inline __attribute__((nonnull)) uint64_t record_sum(const uint8_t *rec)
 {
 	return XXH64(rec, RECORD_BYTES, 0);
 }

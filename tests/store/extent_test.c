@@ -142,7 +142,7 @@ static void test_fragmentation(void **state SWI_UNUSED)
 				refused++;
 				sum += x.used / KIB(1);
 			}
-			assert_true(n > 0); /* an empty arena refuses nothing */
+			SWI_BUG_ON(!n); /* an empty arena refuses nothing */
 			const uint64_t k = swi_splitmix64(&seed) % n;
 
 			assert_int_equal(swi_extent_free(&x, live[k].off, live[k].bytes), 0);
