@@ -138,6 +138,24 @@ static void inline_and_ref_args(void **state)
 	swarm_release(client, &v);
 }
 
+static void refs_of_args(void **state)
+{
+	const struct swarm_ref put = swarm_ref_new(swarm_client_store(client));
+	const struct swarm_arg args[] = {SWARM_ARG_BYTES("x", 1), SWARM_ARG_REF(put)};
+	const struct swarm_ref want[3] = {[1] = put};
+	struct swarm_task_opts o = task("t_refs");
+	struct swarm_view v;
+
+	(void)state;
+	assert_int_equal(swarm_store_put(swarm_client_store(client), put, "y", 1, S), 0);
+	o.args = args;
+	o.arg_count = 2;
+	must_get(submit(&o), &v);
+	assert_int_equal(v.len, sizeof(want));
+	assert_memory_equal(v.data, want, sizeof(want));
+	swarm_release(client, &v);
+}
+
 static void several_returns(void **state)
 {
 	const uint64_t base = 40;
@@ -585,6 +603,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(inline_and_ref_args),
+	    cmocka_unit_test(refs_of_args),
 	    cmocka_unit_test(several_returns),
 	    cmocka_unit_test(chain_and_tree),
 	    cmocka_unit_test(resources_choose_the_node),

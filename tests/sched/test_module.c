@@ -37,6 +37,19 @@ SWARM_TASK(t_concat)
 	return 0;
 }
 
+/* The references of its arguments and of one more than it has. */
+SWARM_TASK(t_refs)
+{
+	struct swarm_ref refs[4];
+	const uint32_t n = swarm_task_arg_count(task);
+
+	if (n >= 4)
+		return swarm_task_fail(task, "too many arguments");
+	for (uint32_t i = 0; i <= n; i++)
+		refs[i] = swarm_task_arg_ref(task, i);
+	return swarm_task_return(task, 0, refs, (n + 1) * sizeof(refs[0]));
+}
+
 /* Result i is the number i + argument. The last one is left out: it becomes an empty object. */
 SWARM_TASK(t_many)
 {
