@@ -126,7 +126,7 @@ static uint8_t *with_digest(struct swarm_store *a, struct swarm_ref ref)
 	assert_int_equal(swarm_store_get(a, ref, 0, &v), 0);
 	h = (struct swi_object_head *)(uintptr_t)v.data - 1;
 	atomic_store(&h->digest, XXH3_64bits(v.data, v.len));
-	h->flags |= SWI_OBJ_F_DIGEST;
+	__atomic_or_fetch(&h->flags, SWI_OBJ_F_DIGEST, __ATOMIC_RELAXED); /* the node may be looking */
 	swarm_view_release(a, &v);
 	return (uint8_t *)(h + 1);
 }
