@@ -23,7 +23,7 @@ struct swi_cast {
 
 bool swi_is_large(const struct swi_snode *sn, uint64_t len)
 {
-	return len > swi_piece_bytes(sn);
+	return len > swi_piece_bytes(sn) - sizeof(struct swi_object_head);
 }
 
 /* ---- the root ---- */

@@ -302,7 +302,7 @@ bool swi_direct_begin(struct swi_fetch *f)
 
 bool swi_direct_holder(struct swi_fetch *f, struct swi_peer *p)
 {
-	if (f->direct_off || swi_is_large(f->sn, f->len))
+	if (f->direct_off)
 		return false;
 	if (warm_begin(f, p)) {
 		if (f->loc.len == f->len) {
@@ -311,7 +311,8 @@ bool swi_direct_holder(struct swi_fetch *f, struct swi_peer *p)
 		}
 		f->direct = SWI_DIRECT_NONE;
 	}
-	return f->bytes <= SWI_DIRECT_MAX && cold_begin(f, p);
+	/* A large one is asked for, cold: its holder may send us on to another reader. */
+	return f->bytes <= SWI_DIRECT_MAX && !swi_is_large(f->sn, f->len) && cold_begin(f, p);
 }
 
 static void learn(struct swi_snode *sn, const struct swi_locator *loc)
@@ -346,6 +347,7 @@ void swi_direct_learn_place(struct swi_snode *sn, struct swarm_oid id, uint64_t 
 					.gen = m->gen,
 					.has_digest = (m->place & SWI_PLACE_DIGEST) != 0};
 
-	if (m->place)
+	/* Who reads a large one for the first time asks its holder: it may be sent on to another reader. */
+	if (m->place && !swi_is_large(sn, loc.len))
 		learn(sn, &loc);
 }

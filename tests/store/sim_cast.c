@@ -51,22 +51,29 @@ static void got(struct swi_want *w, int status, const char *text, uint64_t offse
 	swi_hold_drop(r->n->sn, offset);
 }
 
-/* The root has an object of @times times LEN; reader 0 has an arena of @first_arena. */
-static void start(struct casting *c, uint64_t seed, uint32_t readers, uint64_t first_arena, uint64_t times)
+/* The root has an object of @len bytes in an arena of @arena, as the readers have, but reader 0 one of @first_arena. */
+static void start_len(struct casting *c, uint64_t seed, uint32_t readers, uint64_t piece, uint64_t len,
+		      uint64_t arena, uint64_t first_arena)
 {
 	memset(c, 0, sizeof(*c));
 	c->s = sim_new(seed);
-	c->s->piece_bytes = PIECE;
-	c->len = times * LEN;
-	c->root = sim_start(c->s, 1, times * ARENA, false);
+	c->s->piece_bytes = piece;
+	c->len = len;
+	c->root = sim_start(c->s, 1, arena, false);
 	for (uint32_t i = 0; i < readers; i++) {
 		c->r[i].c = c;
-		c->r[i].n = sim_start(c->s, i + 2, times * (i ? ARENA : first_arena), false);
+		c->r[i].n = sim_start(c->s, i + 2, i ? arena : first_arena, false);
 	}
 	sim_know_all(c->s);
 	sim_run(c->s, 10 * NS_PER_MS);
 	c->ref = sim_ref(77 + seed, 1);
 	assert_int_equal(sim_put(c->root, c->ref, c->len), 0);
+}
+
+/* Of @times times LEN; reader 0 has @times times @first_arena. */
+static void start(struct casting *c, uint64_t seed, uint32_t readers, uint64_t first_arena, uint64_t times)
+{
+	start_len(c, seed, readers, PIECE, times * LEN, times * ARENA, times * first_arena);
 }
 
 static void ask_all(struct casting *c, uint32_t readers)
@@ -148,6 +155,22 @@ static void test_source_sends_two(void **state)
 	 */
 	print_message("one reader %.3f ms, %u readers %.3f ms\n", (double)one / 1e6, READERS, (double)all / 1e6);
 	assert_true(all < 3 * one);
+	nothing_is_left(&c);
+	sim_free(c.s);
+}
+
+/* Of the size that most people take, 1 MiB, which is one piece without its header: large, too. */
+static void test_one_mib(void **state)
+{
+	struct casting c;
+
+	(void)state;
+	start_len(&c, 3, READERS, 0, MIB(1), ARENA, ARENA);
+	ask_all(&c, READERS);
+	assert_true(finish(&c) > 0);
+	for (uint32_t i = 0; i < READERS; i++)
+		assert_int_equal(c.r[i].status, 0);
+	assert_int_equal(stats(c.root).served_bytes, 2 * c.len);
 	nothing_is_left(&c);
 	sim_free(c.s);
 }
@@ -314,6 +337,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_source_sends_two),
+	    cmocka_unit_test(test_one_mib),
 	    cmocka_unit_test(test_reader_dies),
 	    cmocka_unit_test(test_parent_without_room),
 	    cmocka_unit_test(test_reader_gives_up),
