@@ -147,10 +147,12 @@ static struct swarm_ref spoiled(struct swarm_store *a, uint64_t round, uint64_t 
 /* It is tried again and again, as another copy may turn up; never is a wrong byte given out. */
 static void get_refused(struct swarm_store *b, struct swarm_ref ref, uint64_t len)
 {
-	const uint64_t before = rig_stat(b, "digest_errors");
+	const uint64_t before = rig_stat(b, "digest_errors"), end = test_now() + TEST_LIMIT_NS;
 
-	assert_int_not_equal(rig_get(b, ref, len, 100 * NS_PER_MS), 0);
-	assert_true(rig_stat_reaches(b, "digest_errors", before + 1));
+	do { /* on a busy machine a get may end before it has read anything */
+		assert_int_not_equal(rig_get(b, ref, len, 100 * NS_PER_MS), 0);
+	} while (rig_stat(b, "digest_errors") == before && test_now() < end);
+	assert_true(rig_stat(b, "digest_errors") > before);
 }
 
 static void test_wrong_bytes(void **state)
