@@ -99,7 +99,7 @@ static inline uint64_t swi_slot_offset(uint64_t word)
  * Size classes of extents: exact up to 16 granules, then eight to an octave, rounded up. 0: too large for a READ
  * of its own (SWI_DIRECT_MAX); who wants it asks the owner.
  */
-#define SWI_DIRECT_MAX (1u << 20) /* bytes of header and payload */
+#define SWI_DIRECT_MAX (1u << 20) /* bytes of the extent where the index leads, of the payload where a locator does */
 
 static inline uint32_t swi_size_class(uint64_t extent_bytes)
 {

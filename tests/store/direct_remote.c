@@ -235,6 +235,20 @@ static pid_t reader_start(int fd, const char *address)
 	_exit(127);
 }
 
+/* What it reads is there, and it has begun; it tells over @fd[0], whose pipe is small. */
+static pid_t reader_begin(struct swarm_store *a, int fd[2])
+{
+	pid_t pid;
+
+	for (uint64_t i = 0; i < OBJECTS; i++)
+		rig_put(a, ref_of(2, i), LEN);
+	assert_int_equal(pipe(fd), 0);
+	assert_int_equal(fcntl(fd[1], F_SETPIPE_SZ, PIPE_SMALL), PIPE_SMALL);
+	pid = reader_start(fd[1], swarm_store_address(a));
+	close(fd[1]);
+	return pid;
+}
+
 static uint64_t wait_gets(int fd, uint64_t more)
 {
 	uint64_t got = 0, first = 0;
@@ -254,11 +268,7 @@ static void test_stopped_reader(void **state)
 	pid_t pid;
 
 	(void)state;
-	for (uint64_t i = 0; i < OBJECTS; i++)
-		rig_put(a, ref_of(2, i), LEN);
-	assert_int_equal(pipe(fd), 0);
-	pid = reader_start(fd[1], swarm_store_address(a));
-	close(fd[1]);
+	pid = reader_begin(a, fd);
 	for (int round = 0; round < 2; round++) {
 		wait_gets(fd[0], 1000);
 		stopped = test_now();
@@ -309,12 +319,7 @@ static void test_reader_returns(void **state)
 	pid_t pid;
 
 	(void)state;
-	for (uint64_t i = 0; i < OBJECTS; i++)
-		rig_put(a, ref_of(2, i), LEN);
-	assert_int_equal(pipe(fd), 0);
-	assert_int_equal(fcntl(fd[1], F_SETPIPE_SZ, PIPE_SMALL), PIPE_SMALL);
-	pid = reader_start(fd[1], swarm_store_address(a));
-	close(fd[1]);
+	pid = reader_begin(a, fd);
 	wait_gets(fd[0], 100);
 	assert_int_equal(kill(pid, SIGSTOP), 0);
 	wait_peers(a, 0);
