@@ -56,6 +56,7 @@ struct swi_host {
 	_Atomic uint64_t kept_ns; /* when one left that is expected back: until a little later nobody runs it */
 	/* with the core */
 	uint64_t spin_ns;   /* so long without an event before one sleeps */
+	uint64_t yielded_ns; /* when a loop last let others run */
 	uint64_t wake_ns;   /* until when the host's thread sleeps */
 	uint64_t polled_ns; /* when the descriptors were looked at last */
 	bool rang;	    /* the doorbell was seen */

@@ -29,8 +29,9 @@
 #define YIELD_NS   (5 * NS_PER_US) /* without an event, from which on others may run first */
 #define BUSY_POLL  (200 * NS_PER_US) /* so often a busy loop looks at the descriptors: who died, who knocks */
 #define EVENTS	   64
-#define SPIN_MIN   SWI_HOST_SPIN_NS /* and at least so long; twice that after each sleep that was shorter than ... */
-#define SPIN_MAX   (200 * NS_PER_US) /* this */
+#define SPIN_MIN   SWI_HOST_SPIN_NS /* and at least so long; twice that after each sleep that was short, up to ... */
+#define SPIN_MAX   (2 * NS_PER_MS) /* this; ... */
+#define SHORT_NS   (200 * NS_PER_US) /* and it was: waking up takes a good part of it */
 #define TRY_NS	   (20 * NS_PER_US) /* of a caller while another one runs the core, before it sleeps */
 #define TIGHT_NS   (30 * NS_PER_US)
 #define LINGER_NS  (100 * NS_PER_US)
@@ -145,7 +146,7 @@ static uint64_t say_asleep(struct swi_host *h)
 /* @slept_ns: what the last sleep took. Where events come often, the next one is waited for awake. */
 static void learn(struct swi_host *h, uint64_t slept_ns)
 {
-	h->spin_ns = slept_ns < SPIN_MAX ? swi_min_u64(2 * h->spin_ns, SPIN_MAX) : SPIN_MIN;
+	h->spin_ns = slept_ns < SHORT_NS ? swi_min_u64(2 * h->spin_ns, SPIN_MAX) : SPIN_MIN;
 }
 
 static uint64_t quiet_ns(const struct swi_host *h, uint64_t event_ns)
@@ -162,9 +163,14 @@ static bool is_idle(const struct swi_host *h, uint32_t steps, uint64_t event_ns)
  * Where all processors are wanted, who waits awake keeps one from those that could bring the event, until its slice
  * ends; who yields does not, and where nobody wants it that costs little.
  */
-static bool may_yield(const struct swi_host *h, uint64_t event_ns)
+static bool may_yield(struct swi_host *h, uint64_t event_ns)
 {
-	return quiet_ns(h, event_ns) >= YIELD_NS;
+	const uint64_t now = h->sn->now_ns;
+
+	if (now - swi_max_u64(event_ns, h->yielded_ns) < YIELD_NS)
+		return false;
+	h->yielded_ns = now;
+	return true;
 }
 
 /* ---- the host's thread ---- */
@@ -337,6 +343,8 @@ bool swi_host_help(struct swi_host *h, bool (*done)(void *arg), void *arg, uint6
 	}
 	if (led)
 		over = lead(h, done, arg, swi_sat_add(now, timeout_ns));
+	if (led && !tight) /* what the answer's step left to the next one is not seen by waits_wrongly() */
+		(void)step(h);
 	atomic_fetch_sub(&h->callers, 1);
 	if (led)
 		leave(h, tight && over, now);

@@ -269,16 +269,9 @@ int swi_snode_step(struct swi_snode *sn)
 
 	sn->now_ns = swi_now(sn->env);
 	tell_time(sn);
-	/* What clients ask for is posted before the network is looked at, which takes longer than all else here. */
 	n += swi_clients_step(sn);
 	n += swi_fetches_step(sn);
-	if (sn->tp)
-		n += swi_tp_progress(sn->tp);
-	if (sn->spill)
-		n += swi_spill_progress(sn->spill);
-	n += swi_peers_step(sn);
-	n += swi_dir_step(sn);
-	n += swi_digests_step(sn);
+	/* What was asked for is on its way; the rest of the house is kept meanwhile, so that nobody waits for that. */
 	n += swi_timers_run(&sn->timers, sn->now_ns);
 	n += swi_client_sets_step(sn);
 	n += swi_notify_step(sn);
@@ -290,6 +283,15 @@ int swi_snode_step(struct swi_snode *sn)
 	n += swi_rooms_step(sn);
 	n += swi_announce_step(sn);
 	n += swi_draining_step(sn);
+	n += swi_peers_flush(sn);
+	/* What comes back: who waits for it is answered by the end of this step. */
+	if (sn->tp)
+		n += swi_tp_progress(sn->tp);
+	if (sn->spill)
+		n += swi_spill_progress(sn->spill);
+	n += swi_peers_step(sn);
+	n += swi_dir_step(sn);
+	n += swi_digests_step(sn);
 	n += swi_peers_flush(sn);
 	return n;
 }

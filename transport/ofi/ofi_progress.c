@@ -46,7 +46,8 @@ static int read_cq(struct swi_be *be, unsigned int budget, bool *drained)
 
 	*drained = false;
 	while (n < budget) {
-		const ssize_t rc = fi_cq_read(be->cq, e, swi_min_u64(BATCH, budget - n));
+		const size_t most = swi_min_u64(BATCH, budget - n);
+		const ssize_t rc = fi_cq_read(be->cq, e, most);
 
 		if (rc == -FI_EAGAIN) {
 			*drained = true;
@@ -62,6 +63,8 @@ static int read_cq(struct swi_be *be, unsigned int budget, bool *drained)
 		for (ssize_t i = 0; i < rc; i++)
 			on_completion(&e[i]);
 		n += (unsigned int)rc;
+		if ((size_t)rc < most) /* probably the last: who waits for these does not wait for another look */
+			break;
 	}
 	return (int)n;
 }
