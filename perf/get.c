@@ -8,6 +8,7 @@
 #include "perf/get_bench.h"
 
 #define SET	    PERF_GET_SET
+#define COLD_SET    (PERF_SET_FIRST + (1u << 20)) /* a new set for every run: never seen before */
 #define BACK_SET    (PERF_SET_FIRST + 64) /* -b: the server gets these from us; a new set for every run */
 #define BACK_BYTES  MIB(4) /* 16 to 4,096 objects */
 #define ARENA	    MIB(512)
@@ -276,12 +277,20 @@ static void check_local(struct get_bench *b)
 	}
 }
 
+static void make_set(struct get_bench *b, uint64_t set)
+{
+	b->set = set;
+	for (uint32_t t = 0; t < b->o->c.threads; t++)
+		b->at[t] = t;
+	perf_make(&b->rig, set, b->count, b->size);
+}
+
 static void local(struct get_bench *b, struct perf_report *r)
 {
 	const uint64_t arena = b->o->c.arena_bytes ? b->o->c.arena_bytes : ARENA;
 
 	b->count = swi_max_u64(1, swi_min_u64(COUNT_LOCAL, arena / 2 / swi_extent_bytes(b->size)));
-	perf_make(&b->rig, SET, b->count, b->size);
+	make_set(b, SET);
 	if (b->o->c.check_data)
 		check_local(b);
 	perf_others_start(&b->rig, SET, b->count, b->o->c.others);
@@ -301,14 +310,16 @@ static void (*remote_fn(const struct get_bench *b))(struct perf_worker *w)
 static void cold_row(struct get_bench *b, struct perf_report *r, struct perf_bases *bases)
 {
 	const struct perf_opts *o = &b->o->c;
-	const uint64_t iters = swi_max_u64(1, swi_min_u64(perf_iters(&b->o->c, 1000), b->count / o->runs));
+	const uint64_t iters = swi_min_u64(perf_iters(&b->o->c, 1000), b->count);
 	struct perf_row *row = perf_row_new(b->kind, "get, cold", b->size);
 	struct perf_arm *arm = perf_row_arm(row, "swarm", perf_samples(&b->o->c, iters));
 
 	perf_bases_open(bases, &b->rig, row, b->size, b->span, b->count * swi_extent_bytes(b->size));
 	for (uint32_t i = 0; i < o->runs; i++) {
+		make_set(b, COLD_SET + i);
 		run(b, iters, remote_fn(b), b->kind, arm);
 		perf_bases_run(bases, row, o->threads, iters);
+		perf_drop(&b->rig, b->set, b->count);
 	}
 	perf_bases_close(bases);
 	perf_report_row(r, row);
@@ -364,11 +375,9 @@ static void remote(struct get_bench *b, struct perf_report *r)
 		perf_die(o, "%llu objects of %llu bytes are needed: give the server --arena=%lluM",
 			 (unsigned long long)b->count, (unsigned long long)b->size,
 			 (unsigned long long)(b->count * ext / 9 * 10 >> 20) + 1);
-	for (uint32_t t = 0; t < o->threads; t++)
-		b->at[t] = t;
-	perf_make(&b->rig, SET, b->count, b->size);
 	if (b->kind == PERF_LAT)
 		cold_row(b, r, &bases);
+	make_set(b, SET);
 	warm_up(b, b->count, remote_fn(b));
 	warm_row(b, r, &bases);
 	perf_drop(&b->rig, SET, b->count);

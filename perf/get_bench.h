@@ -17,7 +17,7 @@ struct get_bench {
 	const struct get_opts *o;
 	struct perf_rig rig;
 	enum perf_kind kind;
-	uint64_t size, count;
+	uint64_t size, set, count; /* the objects */
 	uint64_t span; /* remote: bytes of the reading store's arena */
 	uint64_t at[PERF_THREADS_MAX];	 /* next object of each thread */
 	uint8_t *copy[PERF_THREADS_MAX]; /* local bandwidth: where bytes are copied to */
@@ -32,7 +32,7 @@ static inline struct swarm_ref get_next_ref(struct get_bench *b, const struct pe
 	const uint64_t i = b->at[w->index];
 
 	b->at[w->index] = i + w->load->threads;
-	return perf_ref(PERF_GET_SET, i % b->count, b->rig.home);
+	return perf_ref(b->set, i % b->count, b->rig.home);
 }
 
 /* The next object that is not in our arena; w->error = -EEXIST when all are. */
@@ -45,12 +45,12 @@ static inline struct swarm_ref get_next_remote(struct get_bench *b, struct perf_
 			return ref;
 	}
 	w->error = -EEXIST;
-	return perf_ref(PERF_GET_SET, 0, b->rig.home);
+	return perf_ref(b->set, 0, b->rig.home);
 }
 
 static inline void get_count_sample(struct perf_worker *w, uint64_t ns, uint64_t clock_ns)
 {
-	ns -= swi_min_u64(ns, clock_ns);
+	ns = perf_net(ns, clock_ns);
 	perf_hist_add(w->hist, ns);
 	if (w->arm)
 		perf_arm_sample(w->arm, ns);

@@ -100,8 +100,7 @@ static int hit(struct kv *kv, uint32_t at, struct swarm_ref ref, bool ours, stru
 
 	if (rc)
 		return rc;
-	ns = perf_now() - t0;
-	ns -= swi_min_u64(ns, kv->clock_ns);
+	ns = perf_net(perf_now() - t0, kv->clock_ns);
 	if (v.len != kv->block_bytes || !perf_filled(v.data, v.len, ref))
 		c->wrong++;
 	swarm_view_release(st, &v);

@@ -42,9 +42,7 @@ static struct swarm_ref ref_of(const struct put_bench *b, uint32_t thread, uint6
 
 static uint64_t sample(const struct put_bench *b, uint64_t t0)
 {
-	const uint64_t ns = perf_now() - t0;
-
-	return ns - swi_min_u64(ns, b->clock_ns);
+	return perf_net(perf_now() - t0, b->clock_ns);
 }
 
 static void count(struct perf_worker *w, uint64_t ns, uint64_t size)

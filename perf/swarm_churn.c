@@ -54,9 +54,8 @@ static struct swarm_ref ref_of(const struct churn *c, uint32_t thread, uint64_t 
 
 static void took(struct churn *c, struct perf_worker *w, int op, uint64_t t0)
 {
-	uint64_t ns = perf_now() - t0;
+	const uint64_t ns = perf_net(perf_now() - t0, c->clock_ns);
 
-	ns -= swi_min_u64(ns, c->clock_ns);
 	perf_hist_add(&c->t[w->index].hist[op], ns);
 	perf_hist_add(w->hist, ns);
 	if (w->arm)

@@ -145,7 +145,7 @@ static void get_some(struct perf_worker *w)
 			w->error = SWARM_ECORRUPT;
 		swarm_view_release(g->rig.st, &v);
 		now = perf_now();
-		ns = now - t0 - swi_min_u64(now - t0, g->clock_ns);
+		ns = perf_net(now - t0, g->clock_ns);
 		perf_hist_add(w->hist, ns);
 		if (w->arm)
 			perf_arm_sample(w->arm, ns);

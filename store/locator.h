@@ -2,7 +2,7 @@
 /*
  * locator.h - where an object lies in another node's arena, as this node last learned it.
  *
- * A bounded table, four ways a set; the one not used for longest in its set goes. A locator is a hint: what
+ * A bounded table, eight ways a set; the one not used for longest in its set goes. A locator is a hint: what
  * a READ through it brings is believed only after the header was checked (swi_locator_fits), and a
  * locator whose check failed, or whose node began another life, is dropped. Keys of regions are not
  * part of it: they are the connection's. Owner thread of the node.
@@ -14,8 +14,8 @@
 
 #include "store/shm.h"
 
-#define SWI_LOCATOR_SETS 16384u
-#define SWI_LOCATOR_WAYS 4u
+#define SWI_LOCATOR_SETS 8192u
+#define SWI_LOCATOR_WAYS 8u
 
 struct swi_locator {
 	struct swarm_oid id;

@@ -51,5 +51,10 @@ static inline uint64_t perf_now(void)
 int perf_load_run(struct perf_load *l, enum perf_kind kind, struct perf_arm *arm);
 /* What reading the clock adds to a sample at least [ns]. */
 uint64_t perf_clock_cost(void);
+/* A sample of @ns without that; 1 ns for what is too short for the clock, so that there is a ratio to it. */
+static inline uint64_t perf_net(uint64_t ns, uint64_t clock_ns)
+{
+	return ns > clock_ns ? ns - clock_ns : 1;
+}
 
 #endif

@@ -312,12 +312,14 @@ static void text_row(struct perf_report *r, const struct perf_row *row)
 		uint64_t width;
 
 		printf("            #low[ns]  width[ns]  samples\n");
-		for (uint32_t i = 0; i < PERF_HIST_BUCKETS; i++)
+		for (uint32_t i = 0; i < PERF_HIST_BUCKETS; i++) {
+			const uint64_t low = perf_hist_low(i, &width);
+
 			if (row->arm[0]->hist.bucket[i])
-				printf("            %8llu  %9llu  %llu\n",
-				       (unsigned long long)perf_hist_low(i, &width),
+				printf("            %8llu  %9llu  %llu\n", (unsigned long long)low,
 				       (unsigned long long)width,
 				       (unsigned long long)row->arm[0]->hist.bucket[i]);
+		}
 	}
 	if (r->o->unsorted)
 		for (uint64_t i = 0; i < row->arm[0]->sample_count; i++)
