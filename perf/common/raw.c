@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* raw.c - see raw.h. */
 #include <poll.h>
+#include <sched.h>
 
 #include "perf/common/raw.h"
 #include "perf/common/rig.h"
@@ -8,7 +9,9 @@
 #include "store/host.h"
 #include "transport/transport.h"
 
-#define IDLE_SPINS 64u /* as the store's loop (store/host.c) */
+/* Waits as a busy store does (store/loop.c): awake for so long without an event, giving the processor to who wants it now and then. */
+#define SPIN_NS    (2 * NS_PER_MS)
+#define YIELD_NS   (5 * NS_PER_US)
 #define ALONE_NS   (20 * NS_PER_S)
 #define DEPTH_MAX  4096u
 
@@ -21,7 +24,7 @@ struct perf_raw {
 	struct swi_conn *conn;
 	bool down;
 	int error;
-	uint32_t idle;
+	uint64_t event_ns, yielded_ns;
 	/* of a run */
 	uint64_t size, left, done, next, asked_at;
 	struct perf_hist *hist;
@@ -91,11 +94,17 @@ static void step(struct perf_raw *r)
 {
 	struct pollfd p = {.fd = swi_tp_fd(r->tp), .events = POLLIN};
 
-	if (swi_tp_progress(r->tp)) {
-		r->idle = 0;
-	} else if (++r->idle > IDLE_SPINS && p.fd >= 0 && swi_tp_arm(r->tp)) {
+	const int n = swi_tp_progress(r->tp);
+	const uint64_t now = perf_now();
+
+	if (n || !r->event_ns) {
+		r->event_ns = now;
+	} else if (now - r->event_ns >= SPIN_NS && p.fd >= 0 && swi_tp_arm(r->tp)) {
 		(void)poll(&p, 1, 100);
-		r->idle = 0;
+		r->event_ns = 0;
+	} else if (now - swi_max_u64(r->event_ns, r->yielded_ns) >= YIELD_NS) {
+		sched_yield();
+		r->yielded_ns = now;
 	}
 }
 
