@@ -174,7 +174,9 @@ void swi_direct_read(struct swi_fetch *f)
 	}
 	swi_fetch_will_land(f, f->direct == SWI_DIRECT_WARM && f->loc.has_digest && !sn->opts.no_verify ? f->loc.len : 0);
 	f->phase = SWI_FETCH_READ;
-	if (post(f, SWI_REGION_ARENA, f->loc.offset, sn->arena + f->offset, need, object_read, object_lands)) {
+	/* Who has no use for news of pieces does not ask for them: a copy in one piece is faster. */
+	if (post(f, SWI_REGION_ARENA, f->loc.offset, sn->arena + f->offset, need, object_read,
+		 f->to_digest || f->direct == SWI_DIRECT_COLD ? object_lands : NULL)) {
 		f->phase = SWI_FETCH_LEASE;
 		swi_direct_failed(f);
 	}
