@@ -208,13 +208,14 @@ static void run_both_ways(struct get_bench *b, uint64_t iters, void (*fn)(struct
 	b->back_set++;
 }
 
-static void warm_up(struct get_bench *b, uint64_t least, void (*fn)(struct perf_worker *w))
+/* So many operations, whatever -D says. */
+static void run_number(struct get_bench *b, uint64_t iters, void (*fn)(struct perf_worker *w), struct perf_arm *arm)
 {
 	struct perf_opts *o = (struct perf_opts *)&b->o->c;
 	const uint64_t duration = o->duration_ns;
 
-	o->duration_ns = 0; /* a number of operations */
-	run(b, swi_max_u64(o->warmup, least), fn, b->kind, NULL);
+	o->duration_ns = 0;
+	run(b, iters, fn, b->kind, arm);
 	o->duration_ns = duration;
 }
 
@@ -243,7 +244,7 @@ static void local_row(struct get_bench *b, struct perf_report *r)
 	}
 	if (copies)
 		base = perf_row_arm(row, "memcpy out of the same arena", 0);
-	warm_up(b, swi_min_u64(iters, 1000), get_local);
+	run_number(b, swi_max_u64(o->warmup, swi_min_u64(iters, 1000)), get_local, NULL);
 	for (uint32_t i = 0; i < o->runs; i++) {
 		for (uint32_t t = 0; t < o->threads; t++)
 			b->copy[t] = b->kind == PERF_BW || copies ? malloc(b->size) : NULL;
@@ -282,6 +283,7 @@ static void make_set(struct get_bench *b, uint64_t set)
 	b->set = set;
 	for (uint32_t t = 0; t < b->o->c.threads; t++)
 		b->at[t] = t;
+	b->next = 0;
 	perf_make(&b->rig, set, b->count, b->size);
 }
 
@@ -311,14 +313,15 @@ static void cold_row(struct get_bench *b, struct perf_report *r, struct perf_bas
 {
 	const struct perf_opts *o = &b->o->c;
 	const uint64_t iters = swi_min_u64(perf_iters(&b->o->c, 1000), b->count);
+	const uint32_t depth = o->depth ? o->depth : o->threads;
 	struct perf_row *row = perf_row_new(b->kind, "get, cold", b->size);
 	struct perf_arm *arm = perf_row_arm(row, "swarm", perf_samples(&b->o->c, iters));
 
 	perf_bases_open(bases, &b->rig, row, b->size, b->span, b->count * swi_extent_bytes(b->size));
 	for (uint32_t i = 0; i < o->runs; i++) {
 		make_set(b, COLD_SET + i);
-		run(b, iters, remote_fn(b), b->kind, arm);
-		perf_bases_run(bases, row, o->threads, iters);
+		run_number(b, iters, remote_fn(b), arm); /* with -D as well: the second get of an object is warm */
+		perf_bases_run(bases, row, depth, iters);
 		perf_drop(&b->rig, b->set, b->count);
 	}
 	perf_bases_close(bases);
@@ -378,7 +381,7 @@ static void remote(struct get_bench *b, struct perf_report *r)
 	if (b->kind == PERF_LAT)
 		cold_row(b, r, &bases);
 	make_set(b, SET);
-	warm_up(b, b->count, remote_fn(b));
+	run_number(b, swi_max_u64(o->warmup, b->count), remote_fn(b), NULL);
 	warm_row(b, r, &bases);
 	perf_drop(&b->rig, SET, b->count);
 }

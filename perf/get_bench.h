@@ -3,6 +3,8 @@
 #ifndef SWARM_PERF_GET_BENCH_H
 #define SWARM_PERF_GET_BENCH_H
 
+#include <stdatomic.h>
+
 #include "perf/common/bench.h"
 
 #define PERF_GET_SET PERF_SET_FIRST
@@ -19,7 +21,8 @@ struct get_bench {
 	enum perf_kind kind;
 	uint64_t size, set, count; /* the objects */
 	uint64_t span; /* remote: bytes of the reading store's arena */
-	uint64_t at[PERF_THREADS_MAX];	 /* next object of each thread */
+	uint64_t at[PERF_THREADS_MAX];	 /* local: next object of each thread */
+	_Atomic uint64_t next;		 /* remote: of all threads, for the whole set is larger than the arena, not a share of it */
 	uint8_t *copy[PERF_THREADS_MAX]; /* local bandwidth: where bytes are copied to */
 	uint32_t outs;
 	uint64_t back_count, back_set; /* -b */
@@ -39,7 +42,8 @@ static inline struct swarm_ref get_next_ref(struct get_bench *b, const struct pe
 static inline struct swarm_ref get_next_remote(struct get_bench *b, struct perf_worker *w)
 {
 	for (uint64_t tries = 0; tries <= b->count; tries++) {
-		const struct swarm_ref ref = get_next_ref(b, w);
+		const uint64_t i = atomic_fetch_add_explicit(&b->next, 1, memory_order_relaxed);
+		const struct swarm_ref ref = perf_ref(b->set, i % b->count, b->rig.home);
 
 		if (!swarm_store_contains(b->rig.st, ref))
 			return ref;

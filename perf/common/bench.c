@@ -143,13 +143,13 @@ void perf_bases_open(struct perf_bases *b, struct perf_rig *rig, struct perf_row
 void perf_bases_run(struct perf_bases *b, struct perf_row *row, uint32_t depth, uint64_t iters)
 {
 	static struct perf_hist h;
+	struct perf_hist *keep = row->kind == PERF_LAT ? &h : NULL; /* bandwidth is counted without a look at the clock */
 	uint64_t ns;
 	double v;
 
 	perf_hist_init(&h);
-	if (b->raw && perf_raw_run(b->raw, row->size_bytes, depth, iters, &h, &ns) == 0)
-		perf_arm_run(row->arm[b->raw_arm], row->kind, h.count ? &h : NULL, iters,
-			     iters * row->size_bytes, ns);
+	if (b->raw && perf_raw_run(b->raw, row->size_bytes, depth, iters, keep, &ns) == 0)
+		perf_arm_run(row->arm[b->raw_arm], row->kind, keep, iters, iters * row->size_bytes, ns);
 	if (b->tool && !perf_tool_run(b->rig, b->tool, row->size_bytes, depth, swi_max_u64(iters, 5), &v))
 		perf_arm_value(row->arm[b->tool_arm], v);
 }

@@ -15,6 +15,11 @@
 #define ALONE_NS   (20 * NS_PER_S)
 #define DEPTH_MAX  4096u
 
+struct raw_read {
+	struct swi_read rd;
+	uint64_t asked_at;
+};
+
 struct perf_raw {
 	struct swi_tp *tp;
 	struct swi_log log;
@@ -26,9 +31,9 @@ struct perf_raw {
 	int error;
 	uint64_t event_ns, yielded_ns;
 	/* of a run */
-	uint64_t size, left, done, next, asked_at;
+	uint64_t size, left, done, next;
 	struct perf_hist *hist;
-	struct swi_read *reads;
+	struct raw_read *reads;
 };
 
 static void on_up(void *ctx, struct swi_conn *c, bool inbound SWI_UNUSED)
@@ -150,30 +155,31 @@ struct perf_raw *perf_raw_connect(const struct perf_opts *o, const char *address
 	return r;
 }
 
-static void post(struct perf_raw *r, struct swi_read *rd)
+static void post(struct perf_raw *r, struct raw_read *rr)
 {
 	const uint64_t theirs = swi_conn_region_len(r->conn, SWI_REGION_ARENA), n = r->next++;
 	const uint64_t from = n % (theirs / r->size) * r->size, to = n % (r->len / r->size) * r->size;
 	int rc;
 
 	r->left--;
-	r->asked_at = r->hist ? perf_now() : 0;
-	rc = swi_conn_read(r->conn, SWI_REGION_ARENA, from, r->mem + to, r->size, rd);
+	rr->asked_at = r->hist ? perf_now() : 0;
+	rc = swi_conn_read(r->conn, SWI_REGION_ARENA, from, r->mem + to, r->size, &rr->rd);
 	if (rc)
 		r->error = rc;
 }
 
 static void read_done(struct swi_read *rd, int status)
 {
+	struct raw_read *rr = swi_container_of(rd, struct raw_read, rd);
 	struct perf_raw *r = rd->owner;
 
 	r->done++;
 	if (r->hist)
-		perf_hist_add(r->hist, perf_now() - r->asked_at);
+		perf_hist_add(r->hist, perf_now() - rr->asked_at);
 	if (status)
 		r->error = status;
 	else if (r->left)
-		post(r, rd);
+		post(r, rr);
 }
 
 int perf_raw_run(struct perf_raw *r, uint64_t size, uint32_t depth, uint64_t iters, struct perf_hist *h,
@@ -188,11 +194,11 @@ int perf_raw_run(struct perf_raw *r, uint64_t size, uint32_t depth, uint64_t ite
 	r->left = iters;
 	r->done = 0;
 	r->error = 0;
-	r->hist = depth == 1 ? h : NULL;
+	r->hist = h;
 	r->reads = calloc(n, sizeof(*r->reads));
 	SWI_BUG_ON(!r->reads);
 	for (uint32_t i = 0; i < n && !r->error; i++) {
-		r->reads[i] = (struct swi_read){.cb = read_done, .owner = r};
+		r->reads[i].rd = (struct swi_read){.cb = read_done, .owner = r};
 		post(r, &r->reads[i]);
 	}
 	while (r->done < iters && !r->error && !r->down)

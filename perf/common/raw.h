@@ -17,7 +17,7 @@ int perf_raw_serve(const struct perf_opts *o, const char *host, const char *key_
 struct perf_raw *perf_raw_connect(const struct perf_opts *o, const char *address, const char *key_file,
 				  uint64_t len, char *why, size_t why_len);
 void perf_raw_close(struct perf_raw *r);
-/* One run: @iters READs of @size with @depth in flight, walking through the memory of both ends. With depth 1, @h gets each latency. */
+/* One run: @iters READs of @size with @depth in flight, walking through the memory of both ends. @h (NULL = nobody asks) gets each latency. */
 int perf_raw_run(struct perf_raw *r, uint64_t size, uint32_t depth, uint64_t iters, struct perf_hist *h,
 		 uint64_t *out_ns);
 
