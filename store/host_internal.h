@@ -57,6 +57,7 @@ struct swi_host {
 	/* with the core */
 	uint64_t spin_ns;   /* so long without an event before one sleeps */
 	uint64_t yielded_ns; /* when a loop last let others run */
+	uint64_t crowded_ns; /* until when waiting awake is not worth it */
 	uint64_t wake_ns;   /* until when the host's thread sleeps */
 	uint64_t polled_ns; /* when the descriptors were looked at last */
 	bool rang;	    /* the doorbell was seen */

@@ -27,6 +27,8 @@
 
 #define IDLE_SPINS 8u	/* steps without an event before one sleeps */
 #define YIELD_NS   (5 * NS_PER_US) /* without an event, from which on others may run first */
+#define SLICE_NS   NS_PER_MS /* so long another one ran meanwhile: there are more of them than processors, for the next ... */
+#define CROWDED_NS (100 * NS_PER_MS) /* and nobody waits awake */
 #define BUSY_POLL  (200 * NS_PER_US) /* so often a busy loop looks at the descriptors: who died, who knocks */
 #define EVENTS	   64
 #define SPIN_MIN   SWI_HOST_SPIN_NS /* and at least so long; twice that after each sleep that was short, up to ... */
@@ -156,21 +158,28 @@ static uint64_t quiet_ns(const struct swi_host *h, uint64_t event_ns)
 
 static bool is_idle(const struct swi_host *h, uint32_t steps, uint64_t event_ns)
 {
-	return steps >= IDLE_SPINS && quiet_ns(h, event_ns) >= h->spin_ns;
+	return steps >= IDLE_SPINS &&
+	       (quiet_ns(h, event_ns) >= h->spin_ns || h->sn->now_ns < h->crowded_ns);
+}
+
+static bool may_yield(const struct swi_host *h, uint64_t event_ns)
+{
+	return h->sn->now_ns - swi_max_u64(event_ns, h->yielded_ns) >= YIELD_NS;
 }
 
 /*
  * Where all processors are wanted, who waits awake keeps one from those that could bring the event, until its slice
- * ends; who yields does not, and where nobody wants it that costs little.
+ * ends; who yields does not, and where nobody wants it that costs little. But where somebody keeps it for a slice of his
+ * own, who sleeps gets it back sooner when the event is there than who yields.
  */
-static bool may_yield(struct swi_host *h, uint64_t event_ns)
+static void yield(struct swi_host *h)
 {
-	const uint64_t now = h->sn->now_ns;
+	const uint64_t before = swi_now(h->env);
 
-	if (now - swi_max_u64(event_ns, h->yielded_ns) < YIELD_NS)
-		return false;
-	h->yielded_ns = now;
-	return true;
+	sched_yield();
+	h->yielded_ns = swi_now(h->env);
+	if (h->yielded_ns - before >= SLICE_NS)
+		h->crowded_ns = h->yielded_ns + CROWDED_NS;
 }
 
 /* ---- the host's thread ---- */
@@ -215,7 +224,7 @@ static void run(struct swi_host *h)
 			event_ns = h->sn->now_ns;
 		} else if (may_yield(h, event_ns)) {
 			core_give(h); /* a caller may be who runs next */
-			sched_yield();
+			yield(h);
 			take_back(h);
 		}
 		swi_host_bury(&h->dead);
@@ -277,7 +286,7 @@ static bool lead(struct swi_host *h, bool (*done)(void *arg), void *arg, uint64_
 				ring(h); /* one of us waits there, and that had better be who is waited for */
 			idle = 0;
 		} else if (may_yield(h, event_ns) && atomic_load_explicit(&h->callers, memory_order_relaxed) == 1) {
-			sched_yield();
+			yield(h);
 		}
 		if (sn->now_ns >= until_ns)
 			return done(arg);

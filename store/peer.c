@@ -8,7 +8,9 @@
 #define QUEUE_MAX     MIB(64)
 #define BACKOFF_FIRST (10 * NS_PER_MS)
 #define BACKOFF_MAX   (500 * NS_PER_MS)
-#define LOST_MAX      (3 * NS_PER_S) /* without a layer above: lost for so long = dead */
+/* Without a layer above: dead, when lost for so long; */
+#define LOST_MAX      (3 * NS_PER_S)
+#define REFUSED_MAX   (100 * NS_PER_MS) /* its host says all the while that nobody listens there: who lives does */
 
 struct queued {
 	struct swi_list link;
@@ -267,7 +269,7 @@ static void peer_retry(struct swi_timer *t)
 		dials_tell(&p->dials, 0, p->node);
 		return;
 	}
-	if (!sn->hooks.peer_down && p->lost_ns && swi_now(sn->env) - p->lost_ns >= LOST_MAX) {
+	if (!sn->hooks.peer_down && p->lost_ns && swi_now(sn->env) - p->lost_ns >= (p->refused ? REFUSED_MAX : LOST_MAX)) {
 		swi_warn(sn->log, "node %u at %s cannot be reached any more: removed", p->node,
 			 p->address[0] ? p->address : "(no address)");
 		p->may_return = true;
@@ -646,6 +648,7 @@ static void tp_down(void *ctx, struct swi_conn *conn, int status)
 		peer_lost(p, status < 0 ? status : SWARM_EPEERLOST);
 		return;
 	}
+	p->refused = status == -ECONNREFUSED;
 	if (status == SWARM_EAUTH || status == SWARM_EVERSION)
 		dials_tell(&p->dials, status, 0);
 	if (!p->retry.pos && swi_list_empty(&p->links))

@@ -52,6 +52,7 @@ struct swi_peer {
 	struct swi_timer tell; /* it did not know yet that it is a home: its rows are told again then (dirmsg.c) */
 	uint64_t backoff_ns, lost_ns; /* since when it cannot be reached, 0 = can */
 	bool was_up, removed;
+	bool refused;	 /* nobody listened when it was dialled last */
 	bool may_return; /* nobody declared it dead: it did not answer for too long */
 	struct swi_list dials; /* struct swi_dial */
 	struct swi_list reqs;  /* struct swi_req (req.c) */

@@ -299,7 +299,11 @@ static void test_owner_killed(void **state)
 			sched_yield();
 		assert_int_equal(kill(pid, SIGKILL), 0);
 		wait_child(pid);
+		const uint64_t killed = swi_now(swi_env_real());
+
 		assert_int_equal(pthread_join(g.thread, NULL), 0);
+		/* Its host says that nobody listens there any more; a silent one is waited for, 3 s. */
+		assert_true(swi_now(swi_env_real()) - killed < 2 * NS_PER_S * TEST_PATIENCE);
 		assert_int_equal(pthread_join(h.thread, NULL), 0);
 		assert_true(g.rc == 0 || g.rc == SWARM_EHOMELOST);
 		/* The name's home is another one now, and nobody has it. */
