@@ -44,7 +44,7 @@ static void get_remote(struct perf_worker *w)
 	}
 }
 
-/* Up to outs objects with one call. The caller's latency is that of the batch, so there is no histogram of objects. */
+/* Up to outs objects with one call: the latencies are those of the calls. */
 static void get_remote_many(struct perf_worker *w)
 {
 	struct get_bench *b = w->load->ctx;
@@ -61,8 +61,11 @@ static void get_remote_many(struct perf_worker *w)
 			refs[i] = get_next_remote(b, w);
 		if (w->error)
 			break;
+		const uint64_t t0 = perf_now();
+
 		got = swarm_store_get_many(b->rig.st, refs, n, GET_NS, views, NULL);
 		now = perf_now();
+		get_count_sample(w, now - t0, b->clock_ns);
 		for (uint32_t i = 0; i < n && got == (int)n; i++)
 			if (views[i].len != b->size ||
 			    (b->o->c.check_data && !perf_filled(views[i].data, views[i].len, refs[i])))
@@ -164,24 +167,41 @@ static struct perf_load load_of(struct get_bench *b, uint64_t iters, void (*fn)(
 		.o = &b->o->c, .threads = b->o->c.threads, .iters = iters, .ctx = b, .fn = fn};
 }
 
-static void run(struct get_bench *b, uint64_t iters, void (*fn)(struct perf_worker *w), enum perf_kind kind,
-		struct perf_arm *arm)
+static void must(struct get_bench *b, int rc)
 {
-	struct perf_load l = load_of(b, iters, fn);
-	const int rc = perf_load_run(&l, kind, arm);
-
 	if (rc == -EEXIST)
 		perf_die(&b->o->c, "every object stays in the arena of the reader: give the server more --arena");
 	perf_must(&b->o->c, rc, "get");
 }
 
-/* -b: as many bytes as fit go the other way meanwhile, each object once. The slower direction ends the run. */
-static void run_both_ways(struct get_bench *b, uint64_t iters, void (*fn)(struct perf_worker *w), struct perf_arm *arm)
+static void run(struct get_bench *b, uint64_t iters, void (*fn)(struct perf_worker *w), enum perf_kind kind,
+		struct perf_arm *arm)
+{
+	struct perf_load l = load_of(b, iters, fn);
+
+	must(b, perf_load_run(&l, kind, arm));
+}
+
+/* So many operations, whatever -D says. */
+static void run_number(struct get_bench *b, uint64_t iters, void (*fn)(struct perf_worker *w), struct perf_arm *arm)
+{
+	struct perf_load l = load_of(b, iters, fn);
+
+	l.number = true;
+	must(b, perf_load_run(&l, b->kind, arm));
+}
+
+static void (*remote_fn(const struct get_bench *b))(struct perf_worker *w)
+{
+	return b->o->c.events ? perf_get_event : b->outs > 1 ? get_remote_many : get_remote;
+}
+
+/* -b, a part of a run: @n objects each way. Each of ours goes to the server once. The slower direction ends it. */
+static uint64_t both_ways(struct get_bench *b, uint64_t n, struct perf_hist *h, struct perf_arm *samples)
 {
 	const struct perf_opts *o = &b->o->c;
 	const uint32_t us = swarm_store_node(b->rig.st);
-	struct perf_load l = load_of(b, iters, fn);
-	const uint64_t n = swi_min_u64(b->back_count, iters);
+	struct perf_load l = load_of(b, n, remote_fn(b));
 	json_t *answer;
 
 	for (uint64_t i = 0; i < n; i++) {
@@ -193,30 +213,35 @@ static void run_both_ways(struct get_bench *b, uint64_t iters, void (*fn)(struct
 		perf_must(o, swarm_store_seal(b->rig.st, &buf), "seal");
 	}
 	perf_ask_begin(&b->rig,
-		       json_pack("{s:s, s:I, s:I, s:I, s:i, s:I, s:I, s:b}", "cmd", "pull", "set",
+		       json_pack("{s:s, s:I, s:I, s:I, s:i, s:I, s:b}", "cmd", "pull", "set",
 				 (json_int_t)b->back_set, "count", (json_int_t)n, "size", (json_int_t)b->size,
-				 "home", (int)us, "iters", (json_int_t)n, "threads", (json_int_t)o->threads,
-				 "check", (int)o->check_data));
-	perf_must(o, perf_load_run(&l, b->kind, NULL), "get");
+				 "home", (int)us, "threads", (json_int_t)o->threads, "check", (int)o->check_data));
+	l.number = true;
+	must(b, perf_load_part(&l, h, samples));
 	answer = perf_ask_end(&b->rig);
 	const uint64_t back_ns = (uint64_t)json_integer_value(json_object_get(answer, "ns"));
 
 	json_decref(answer);
-	perf_arm_run(arm, b->kind, NULL, l.ops + n, l.bytes + n * b->size, swi_max_u64(l.ns, back_ns));
 	for (uint64_t i = 0; i < n; i++)
 		(void)swarm_store_delete(b->rig.st, perf_ref(b->back_set, i, us));
 	b->back_set++;
+	return swi_max_u64(l.ns, back_ns);
 }
 
-/* So many operations, whatever -D says. */
-static void run_number(struct get_bench *b, uint64_t iters, void (*fn)(struct perf_worker *w), struct perf_arm *arm)
+static void run_both_ways(struct get_bench *b, uint64_t iters, struct perf_arm *arm)
 {
-	struct perf_opts *o = (struct perf_opts *)&b->o->c;
-	const uint64_t duration = o->duration_ns;
+	const uint64_t end = b->o->c.duration_ns ? perf_now() + b->o->c.duration_ns : 0;
+	static struct perf_hist h;
+	uint64_t ns = 0, n = 0;
 
-	o->duration_ns = 0;
-	run(b, iters, fn, b->kind, arm);
-	o->duration_ns = duration;
+	perf_hist_init(&h);
+	do {
+		const uint64_t part = end ? b->back_count : swi_min_u64(b->back_count, iters - n);
+
+		ns += both_ways(b, part, &h, arm);
+		n += part;
+	} while (end ? perf_now() < end : n < iters);
+	perf_arm_run(arm, b->kind, &h, 2 * n, 2 * n * b->size, ns);
 }
 
 static void batched(struct get_bench *b, struct perf_row *row)
@@ -303,11 +328,6 @@ static void local(struct get_bench *b, struct perf_report *r)
 	perf_drop(&b->rig, SET, b->count);
 }
 
-static void (*remote_fn(const struct get_bench *b))(struct perf_worker *w)
-{
-	return b->o->c.events ? perf_get_event : b->outs > 1 ? get_remote_many : get_remote;
-}
-
 /* First gets of objects: the owner's index has to be asked where they are. */
 static void cold_row(struct get_bench *b, struct perf_report *r, struct perf_bases *bases)
 {
@@ -338,10 +358,12 @@ static void warm_row(struct get_bench *b, struct perf_report *r, struct perf_bas
 	struct perf_row *row = perf_row_new(b->kind, b->kind == PERF_LAT ? "get, warm" : "get", b->size);
 	struct perf_arm *arm = perf_row_arm(row, "swarm", perf_samples(&b->o->c, iters));
 
+	if (b->kind == PERF_BW)
+		row->extra = json_pack("{s:i}", "objects_per_call", o->events ? 1 : (int)b->outs);
 	if (o->bidirectional) {
 		snprintf(row->op, sizeof(row->op), "get, both ways");
 		for (uint32_t i = 0; i < o->runs; i++)
-			run_both_ways(b, iters, fn, arm);
+			run_both_ways(b, iters, arm);
 		perf_report_row(r, row);
 		return;
 	}
@@ -391,14 +413,13 @@ static void remote(struct get_bench *b, struct perf_report *r)
 		PERF_OPT_LOAD(struct get_opts, c), PERF_OPT_DEPTH(struct get_opts, c),             \
 		PERF_OPT_NET(struct get_opts, c), PERF_OPT_LOCAL(struct get_opts, c),              \
 		PERF_OPT_ARENA(struct get_opts, c), PERF_OPT_LATENCY(struct get_opts, c),          \
-		PERF_OPT_OUTPUT(struct get_opts, c),                                               \
+		PERF_OPT_UNSORTED(struct get_opts, c), PERF_OPT_OUTPUT(struct get_opts, c),        \
 		{"events", 'e', SWT_FLAG, PERF_O(struct get_opts, c, events), NULL,                \
 		 "gets end in a queue, the thread sleeps on its descriptor", NULL}
 #define OPTIONS_END {NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL}
 
 static const struct swt_opt lat_options[] = {
 	GET_OPTIONS,
-	PERF_OPT_UNSORTED(struct get_opts, c),
 	PERF_OPT_NOT(struct get_opts, c, 8, "outs", 'o', "N", "one object at a time; swarm_get_bw asks for many"),
 	PERF_OPT_NOT_FLAG(struct get_opts, c, 9, "bidirectional", 'b', "one side waits while the other answers; swarm_get_bw does it"),
 	{"op", 0, SWT_CHOICE, offsetof(struct get_opts, op), "OP",
@@ -409,7 +430,6 @@ static const struct swt_opt lat_options[] = {
 static const struct swt_opt bw_options[] = {
 	GET_OPTIONS,
 	PERF_OPT_OUTS(struct get_opts, c),
-	PERF_OPT_NOT_FLAG(struct get_opts, c, 8, "unsorted", 'U', "objects travel together; swarm_get_lat keeps the time of each"),
 	{"bidirectional", 'b', SWT_FLAG, PERF_O(struct get_opts, c, bidirectional), NULL,
 	 "the server gets from the client at the same time; no baseline", NULL},
 	OPTIONS_END,

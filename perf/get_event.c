@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* get_event.c - gets that end in a queue, waited for on its descriptor: what -e measures. One queue a thread. */
-#include <poll.h>
-
 #include "perf/get_bench.h"
 
-#define ROWS	64
-#define LOOK_MS 1000 /* the node's death does not wake the descriptor */
+#define ROWS 64
 
 struct slot { /* of a get in flight: its number is the completion's */
 	uint64_t begin;
@@ -40,18 +37,6 @@ static void ended(struct perf_worker *w, struct slot *slots, struct swarm_comple
 	w->bytes += b->size;
 }
 
-static int take(struct swarm_cq *cq, struct swarm_completion *rows)
-{
-	struct pollfd p = {.fd = swarm_cq_fd(cq), .events = POLLIN};
-	int n = 0;
-
-	while (!n) {
-		(void)poll(&p, 1, LOOK_MS);
-		n = swarm_cq_poll(cq, rows, ROWS);
-	}
-	return n;
-}
-
 void perf_get_event(struct perf_worker *w)
 {
 	struct get_bench *b = w->load->ctx;
@@ -65,7 +50,7 @@ void perf_get_event(struct perf_worker *w)
 	for (uint64_t i = 0; i < b->outs && i < w->iters && !w->error; i++, flying++)
 		post(w, cq, slots, i);
 	while (flying && !w->error) {
-		const int n = take(cq, rows);
+		const int n = perf_cq_take(cq, rows, ROWS);
 
 		if (n < 0)
 			w->error = n;

@@ -1,39 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * put.c - see put.h. Local: put beside memcpy into extents of the same arena; from 64 KiB on operation by operation, so
- * that both find the same caches. Remote (nobody writes into another node's memory): latency is half of a
- * round of put, get there, put there, get here; bandwidth counts until the other node has got every object.
+ * that both find the same caches. Remote: put_remote.c.
  */
-#include "perf/common/bench.h"
 #include "perf/put.h"
+#include "perf/put_bench.h"
 
-#define SET	  PERF_SET_FIRST
+#define SET	  PERF_PUT_SET
 #define ARENA	  MIB(512)
 #define PAIR_FROM KIB(64)
-#define PUT_NS	  (10 * NS_PER_S)
-#define GET_NS	  (30 * NS_PER_S)
+#define PUT_NS	  PERF_PUT_NS
 #define OBJECTS_MAX 16384u /* a quarter of the least index that a store has */
-#define KEEP	  64u /* pings and pongs that stay until the other side has surely seen them */
-
-enum put_op { OP_PUT, OP_CREATE, OP_DELETE, OP_COPY };
-
-struct put_opts {
-	struct perf_opts c;
-	const char *op;
-};
-
-struct put_bench {
-	const struct put_opts *o;
-	struct perf_rig rig;
-	enum perf_kind kind;
-	enum put_op op;
-	uint64_t size, set, arena;
-	uint8_t *data;
-	uint64_t serial[PERF_THREADS_MAX]; /* objects ever made by each thread */
-	uint64_t clock_ns;
-	struct perf_hist *pair; /* of the copies, where they alternate with puts */
-	uint64_t pair_ns, pair_ops;
-};
 
 static struct swarm_ref ref_of(const struct put_bench *b, uint32_t thread, uint64_t serial)
 {
@@ -112,6 +89,40 @@ static int put_once(struct put_bench *b, struct perf_worker *w, struct swarm_ref
 	if (b->op == OP_CREATE)
 		count(w, sample(b, t0), b->size);
 	return rc;
+}
+
+/* @n objects of this thread with one call; one sample. */
+static void put_many(struct put_bench *b, struct perf_worker *w, uint32_t n)
+{
+	struct swarm_put *rows = calloc(n, sizeof(*rows));
+
+	SWI_BUG_ON(!rows);
+	for (uint32_t i = 0; i < n; i++)
+		rows[i] = (struct swarm_put){ref_of(b, w->index, b->serial[w->index]++), b->data, b->size};
+	const uint64_t t0 = perf_now();
+	const int rc = swarm_store_put_many(b->rig.st, rows, n, PUT_NS, NULL);
+
+	count(w, sample(b, t0), b->size * n);
+	w->ops += n - 1; /* count() has counted one */
+	w->error = rc == (int)n ? 0 : rc < 0 ? rc : SWARM_EFULL;
+	for (uint32_t i = 0; i < n; i++)
+		check(b, w, rows[i].ref);
+	free(rows);
+}
+
+static void put_many_loop(struct perf_worker *w)
+{
+	struct put_bench *b = w->load->ctx;
+	const uint64_t room = room_of(b);
+
+	while (perf_go(w, perf_now())) {
+		const uint64_t from = b->serial[w->index];
+
+		while (b->serial[w->index] - from < room && perf_go(w, perf_now()))
+			put_many(b, w, (uint32_t)swi_min_u64(swi_min_u64(b->outs, w->iters - w->ops),
+							     room - (b->serial[w->index] - from)));
+		drop_from(b, w, from);
+	}
 }
 
 static void delete_all(struct put_bench *b, struct perf_worker *w, uint64_t from)
@@ -211,12 +222,15 @@ static void local_row(struct put_bench *b, struct perf_report *r)
 	struct perf_row *row = perf_row_new(b->kind, name[b->op], b->size);
 	struct perf_arm *arm = perf_row_arm(row, "swarm", perf_samples(&b->o->c, iters)), *base = NULL;
 	const enum put_op op = b->op;
+	void (*const fn)(struct perf_worker *) = b->outs > 1 ? put_many_loop : put_loop;
 
+	if (b->kind == PERF_BW)
+		row->extra = json_pack("{s:i}", "objects_per_call", (int)b->outs);
 	if (op == OP_PUT && !o->no_baseline)
 		base = perf_row_arm(row, "memcpy into the same arena", 0);
-	run(b, swi_max_u64(o->warmup, swi_min_u64(iters, 200)), put_loop, NULL);
+	run(b, swi_max_u64(o->warmup, swi_min_u64(iters, 200)), fn, NULL);
 	for (uint32_t i = 0; i < o->runs; i++) {
-		if (base && b->size >= PAIR_FROM && o->threads == 1) {
+		if (base && b->size >= PAIR_FROM && o->threads == 1 && b->outs == 1) {
 			run_pairs(b, iters, arm, base);
 			continue;
 		}
@@ -225,135 +239,51 @@ static void local_row(struct put_bench *b, struct perf_report *r)
 			run(b, iters, put_loop, base);
 			b->op = op;
 		}
-		run(b, iters, put_loop, arm);
+		run(b, iters, fn, arm);
 	}
 	perf_report_row(r, row);
 }
 
-/* ---- remote ---- */
+#define PUT_OPTIONS                                                                                \
+	PERF_OPT_SIZE(struct put_opts, c), PERF_OPT_AMOUNT(struct put_opts, c),                    \
+		PERF_OPT_LOAD(struct put_opts, c), PERF_OPT_DEPTH(struct put_opts, c),             \
+		PERF_OPT_NET(struct put_opts, c), PERF_OPT_LOCAL(struct put_opts, c),              \
+		PERF_OPT_ARENA(struct put_opts, c), PERF_OPT_LATENCY(struct put_opts, c),          \
+		PERF_OPT_UNSORTED(struct put_opts, c), PERF_OPT_OUTPUT(struct put_opts, c),        \
+		{"events", 'e', SWT_FLAG, PERF_O(struct put_opts, c, events), NULL,                \
+		 "who gets sleeps on the descriptor of a queue", NULL},                            \
+		{"op", 0, SWT_CHOICE, offsetof(struct put_opts, op), "OP",                         \
+		 "put; create: no bytes are copied; or delete (local)", "put|create|delete"}
+#define OPTIONS_END {NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL}
 
-/* Half of a round: put here, get there, put there, get here. */
-static void pings(struct put_bench *b, uint64_t n, struct perf_row *row, struct perf_arm *arm)
-{
-	static struct perf_hist h;
-	const uint64_t set = b->set;
-	uint64_t busy = 0;
+static const struct swt_opt lat_options[] = {
+	PUT_OPTIONS,
+	PERF_OPT_NOT(struct put_opts, c, 8, "outs", 'o', "N", "one object at a time; swarm_put_bw puts many"),
+	PERF_OPT_NOT_FLAG(struct put_opts, c, 9, "bidirectional", 'b', "one side waits while the other answers; swarm_put_bw does it"),
+	OPTIONS_END,
+};
 
-	b->set += 2;
-	perf_hist_init(&h);
-	perf_ask_begin(&b->rig, json_pack("{s:s, s:I, s:I, s:I, s:I}", "cmd", "pong", "set", (json_int_t)set,
-					  "count", (json_int_t)n, "size", (json_int_t)b->size, "home",
-					  (json_int_t)swarm_store_node(b->rig.st)));
-	for (uint64_t i = 0; i < n; i++) {
-		const uint32_t us = swarm_store_node(b->rig.st);
-		const uint64_t t0 = perf_now();
-		struct swarm_view v;
-
-		perf_must(&b->o->c, swarm_store_put(b->rig.st, perf_ref(set, i, us), b->data, b->size, PUT_NS),
-			  "put");
-		perf_must(&b->o->c,
-			  swarm_store_get(b->rig.st, perf_ref(set + 1, i, PERF_SERVER_NODE), GET_NS, &v), "get");
-		const uint64_t ns = (perf_now() - t0) / 2;
-
-		if (v.len != b->size || (b->o->c.check_data && memcmp(v.data, b->data, b->size)))
-			perf_die(&b->o->c, "object %llu came back with wrong bytes", (unsigned long long)i);
-		swarm_view_release(b->rig.st, &v);
-		perf_hist_add(&h, ns);
-		if (arm)
-			perf_arm_sample(arm, ns);
-		busy += ns;
-		if (i >= KEEP)
-			(void)swarm_store_delete(b->rig.st, perf_ref(set, i - KEEP, us));
-	}
-	json_decref(perf_ask_end(&b->rig));
-	for (uint64_t i = n > KEEP ? n - KEEP : 0; i < n; i++)
-		(void)swarm_store_delete(b->rig.st, perf_ref(set, i, swarm_store_node(b->rig.st)));
-	if (arm)
-		perf_arm_run(arm, row->kind, &h, n, n * b->size, busy);
-}
-
-/* Puts @n objects while the server gets them; over when it has all. */
-static void stream(struct put_bench *b, uint64_t n, struct perf_row *row, struct perf_arm *arm)
-{
-	const uint64_t set = b->set, t0 = perf_now();
-	const uint32_t us = swarm_store_node(b->rig.st);
-
-	b->set++;
-	perf_ask_begin(&b->rig,
-		       json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "cmd", "pull", "set",
-				 (json_int_t)set, "count", (json_int_t)n, "size", (json_int_t)b->size, "home",
-				 (json_int_t)us, "iters", (json_int_t)n, "threads",
-				 (json_int_t)b->o->c.threads, "check", (int)b->o->c.check_data));
-	for (uint64_t i = 0; i < n; i++) {
-		const struct swarm_ref ref = perf_ref(set, i, us);
-		struct swarm_buf buf;
-
-		perf_must(&b->o->c, swarm_store_create(b->rig.st, ref, b->size, PUT_NS, &buf), "create");
-		if (b->o->c.check_data)
-			perf_fill(buf.data, b->size, ref);
-		else
-			memcpy(buf.data, b->data, b->size);
-		perf_must(&b->o->c, swarm_store_seal(b->rig.st, &buf), "seal");
-	}
-	json_decref(perf_ask_end(&b->rig));
-	if (arm)
-		perf_arm_run(arm, row->kind, NULL, n, n * b->size, perf_now() - t0);
-	for (uint64_t i = 0; i < n; i++)
-		(void)swarm_store_delete(b->rig.st, perf_ref(set, i, us));
-	(void)perf_arena_below(&b->rig, b->arena / 2);
-}
-
-static void remote_row(struct put_bench *b, struct perf_report *r)
-{
-	const struct perf_opts *o = &b->o->c;
-	const bool lat = b->kind == PERF_LAT;
-	const uint64_t most = swi_max_u64(1, b->arena / 3 / swi_extent_bytes(b->size));
-	const uint64_t dflt = lat ? 500 : swi_max_u64(swi_min_u64(2000, MIB(128) / b->size), 16);
-	const uint64_t iters = lat ? perf_iters(&b->o->c, dflt) : swi_min_u64(perf_iters(&b->o->c, dflt), most);
-	struct perf_row *row = perf_row_new(b->kind, lat ? "put, half a round" : "put, got there", b->size);
-	struct perf_arm *arm = perf_row_arm(row, "swarm", lat ? perf_samples(&b->o->c, iters) : 0);
-	void (*const go)(struct put_bench *, uint64_t, struct perf_row *, struct perf_arm *) =
-		lat ? pings : stream;
-	struct perf_bases bases;
-
-	perf_bases_open(&bases, &b->rig, row, b->size, 0, 0);
-	go(b, swi_max_u64(swi_min_u64(iters, 20), o->warmup), row, NULL);
-	for (uint32_t i = 0; i < o->runs; i++) {
-		perf_bases_run(&bases, row, o->depth ? o->depth : o->threads, iters);
-		go(b, iters, row, arm);
-	}
-	perf_bases_close(&bases);
-	perf_report_row(r, row);
-}
-
-static const struct swt_opt options[] = {
-	PERF_OPT_SIZE(struct put_opts, c),
-	PERF_OPT_AMOUNT(struct put_opts, c),
-	PERF_OPT_LOAD(struct put_opts, c),
-	PERF_OPT_DEPTH(struct put_opts, c),
-	PERF_OPT_NET(struct put_opts, c),
-	PERF_OPT_LOCAL(struct put_opts, c),
-	PERF_OPT_ARENA(struct put_opts, c),
-	PERF_OPT_LATENCY(struct put_opts, c),
-	PERF_OPT_UNSORTED(struct put_opts, c),
-	PERF_OPT_OUTPUT(struct put_opts, c),
-	{"op", 0, SWT_CHOICE, offsetof(struct put_opts, op), "OP",
-	 "put; create: no bytes are copied; or delete (local)", "put|create|delete"},
-	PERF_OPT_NOT(struct put_opts, c, 8, "outs", 'o', "N", "a put is one object; swarm_get_bw asks for many"),
-	PERF_OPT_NOT_FLAG(struct put_opts, c, 9, "bidirectional", 'b', "bytes travel by gets alone; swarm_get_bw does it"),
-	PERF_OPT_NOT_FLAG(struct put_opts, c, 10, "events", 'e', "a put waits for nobody; swarm_get_lat does it"),
-	{NULL, 0, SWT_FLAG, 0, NULL, NULL, NULL},
+static const struct swt_opt bw_options[] = {
+	PUT_OPTIONS,
+	{"outs", 'o', SWT_U32, PERF_O(struct put_opts, c, outs), "N", "objects in one call, for each thread (default 1)", NULL},
+	{"bidirectional", 'b', SWT_FLAG, PERF_O(struct put_opts, c, bidirectional), NULL,
+	 "the server puts at the same time and the client gets; no baseline", NULL},
+	OPTIONS_END,
 };
 
 static const struct swt_command commands[] =
-	PERF_LAT_AND_BW("swarm_put_lat", "swarm_put_bw", "putting objects", options, options);
+	PERF_LAT_AND_BW("swarm_put_lat", "swarm_put_bw", "putting objects", lat_options, bw_options);
 
 static int refuse(const struct swt_command *cmd, const struct put_opts *o)
 {
-	if (!o->c.local && !o->c.attach && o->c.duration_ns)
-		return swt_error(cmd, SWT_USAGE, "--duration goes with --local or --attach: both ends count here");
-	if (!o->c.local && !o->c.attach && o->c.unsorted && cmd == &commands[PERF_BW])
-		return swt_error(cmd, SWT_USAGE, "--unsorted goes with --local or --attach; swarm_put_lat keeps the time of each");
+	const bool put = !o->op || !strcmp(o->op, "put");
+
+	if ((o->c.local || o->c.attach) && (o->c.bidirectional || o->c.events))
+		return swt_error(cmd, SWT_USAGE, "--bidirectional and --events go with HOST or --loopback");
+	if (o->c.outs > SWARM_MANY_MAX)
+		return swt_error(cmd, SWT_USAGE, "--outs=%u: at most %u", o->c.outs, SWARM_MANY_MAX);
+	if (o->c.outs > 1 && !put)
+		return swt_error(cmd, SWT_USAGE, "--outs goes with --op=put");
 	if (o->op && !strcmp(o->op, "delete") && o->c.duration_ns)
 		return swt_error(cmd, SWT_USAGE, "--op=delete takes --iters");
 	return 0;
@@ -370,7 +300,7 @@ static void all_sizes(struct put_bench *b, struct perf_report *r)
 		SWI_BUG_ON(!b->data);
 		perf_fill(b->data, b->size, perf_ref(SET, i, 0));
 		if (perf_remote(&b->rig))
-			remote_row(b, r);
+			perf_put_remote(b, r);
 		else
 			local_row(b, r);
 		free(b->data);
@@ -390,6 +320,7 @@ int perf_put_main(int argc, char **argv, enum perf_kind kind)
 	if (rc)
 		return rc == SWT_HELP_GIVEN ? 0 : rc;
 	b.arena = o.c.arena_bytes ? o.c.arena_bytes : ARENA;
+	b.outs = o.c.outs ? o.c.outs : 1;
 	if (perf_is_server(&o.c))
 		return perf_serve(&o.c, b.arena, NULL, -1);
 	if (o.op)

@@ -246,12 +246,10 @@ static void measure(struct churn *c, struct perf_report *r)
 			      .iters = UINT64_MAX / 2};
 	struct perf_row *row = perf_row_new(PERF_OPS, "mixed", 0);
 	struct perf_arm *arm = perf_row_arm(row, "swarm", perf_samples(o, perf_iters(o, ITERS)));
-	struct perf_opts *writable = (struct perf_opts *)&c->o->c;
-	const uint64_t duration = o->duration_ns;
 
-	writable->duration_ns = 0;
+	l.number = true;
 	perf_must(o, perf_load_run(&l, PERF_OPS, NULL), "filling the store");
-	writable->duration_ns = duration;
+	l.number = false;
 	forget(c);
 	l.fn = churn;
 	l.iters = perf_iters(o, ITERS);

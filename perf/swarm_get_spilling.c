@@ -165,8 +165,7 @@ static uint64_t half(struct gs *g, struct perf_arm *arm, double *out_p99)
 
 	perf_must(&g->o->c, perf_load_run(&l, PERF_LAT, one), "get");
 	*out_p99 = perf_hist_percentile(&one->hist, 99);
-	for (uint64_t i = 0; i < one->sample_count; i++)
-		perf_arm_sample(arm, one->samples[i]);
+	perf_arm_samples(arm, one);
 	perf_arm_run(arm, PERF_LAT, &one->hist, one->ops, one->bytes, one->ns);
 	ns = one->ns;
 	perf_row_free(scratch);

@@ -12,6 +12,7 @@
 #include "perf/common/rig.h"
 #include "perf/common/serve.h"
 #include "perf/common/tool.h"
+#include "perf/common/traffic.h"
 #include "store/shm.h"
 
 /* The two commands of a harness that measures latency and bandwidth of one thing, in the order of enum perf_kind. */

@@ -12,6 +12,7 @@ struct gate { /* nobody begins before all are there */
 struct started {
 	struct perf_worker w;
 	struct gate *gate;
+	struct perf_row *row; /* the samples; NULL = nobody wants them */
 	pthread_t thread;
 };
 
@@ -54,13 +55,13 @@ static void *work(void *arg)
 	pin(o->cpus, s->w.index);
 	pthread_barrier_wait(&s->gate->barrier);
 	s->w.begin = perf_now();
-	s->w.deadline = o->duration_ns ? s->w.begin + o->duration_ns : UINT64_MAX;
+	s->w.deadline = o->duration_ns && !s->w.load->number ? s->w.begin + o->duration_ns : UINT64_MAX;
 	s->w.load->fn(&s->w);
 	s->w.end = perf_now();
 	return NULL;
 }
 
-static void collect(struct perf_load *l, struct started *s)
+static void collect(struct perf_load *l, struct started *s, struct perf_hist *hist, struct perf_arm *samples)
 {
 	uint64_t begin = UINT64_MAX, end = 0, busy = 0;
 
@@ -68,8 +69,11 @@ static void collect(struct perf_load *l, struct started *s)
 	for (uint32_t i = 0; i < l->threads; i++) {
 		const struct perf_worker *w = &s[i].w;
 
-		perf_hist_merge(l->hist, w->hist);
+		perf_hist_merge(hist, w->hist);
 		free(w->hist);
+		if (samples)
+			perf_arm_samples(samples, w->arm);
+		perf_row_free(s[i].row);
 		l->ops += w->ops;
 		l->bytes += w->bytes;
 		begin = swi_min_u64(begin, w->begin);
@@ -81,39 +85,58 @@ static void collect(struct perf_load *l, struct started *s)
 	l->ns = busy ? busy : end - begin;
 }
 
-int perf_load_run(struct perf_load *l, enum perf_kind kind, struct perf_arm *arm)
+static void ready(struct perf_load *l, struct started *s, uint32_t i, struct gate *gate, const struct perf_arm *samples)
+{
+	struct perf_worker *w = &s->w;
+
+	*w = (struct perf_worker){.load = l, .index = i};
+	w->iters = l->o->duration_ns && !l->number ? UINT64_MAX : l->iters / l->threads + (i < l->iters % l->threads);
+	w->hist = calloc(1, sizeof(*w->hist));
+	SWI_BUG_ON(!w->hist);
+	perf_hist_init(w->hist);
+	if (samples) {
+		s->row = perf_row_new(PERF_LAT, "", 0);
+		w->arm = perf_row_arm(s->row, "", samples->sample_max);
+	}
+	s->gate = gate;
+}
+
+int perf_load_part(struct perf_load *l, struct perf_hist *hist, struct perf_arm *samples)
 {
 	struct started *s = calloc(l->threads, sizeof(*s));
 	struct gate gate;
 
-	l->hist = calloc(1, sizeof(*l->hist));
-	SWI_BUG_ON(!s || !l->hist || pthread_barrier_init(&gate.barrier, NULL, l->threads));
-	perf_hist_init(l->hist);
+	SWI_BUG_ON(!s || pthread_barrier_init(&gate.barrier, NULL, l->threads));
+	if (samples && !samples->sample_max)
+		samples = NULL;
 	l->error = 0;
-	for (uint32_t i = 0; i < l->threads; i++) {
-		struct perf_worker *w = &s[i].w;
-
-		*w = (struct perf_worker){.load = l, .index = i};
-		w->iters = l->o->duration_ns ? UINT64_MAX : l->iters / l->threads + (i < l->iters % l->threads);
-		w->arm = l->threads == 1 ? arm : NULL;
-		w->hist = calloc(1, sizeof(*w->hist));
-		SWI_BUG_ON(!w->hist);
-		perf_hist_init(w->hist);
-		s[i].gate = &gate;
-		if (i && pthread_create(&s[i].thread, NULL, work, &s[i])) {
-			fprintf(stderr, "%s: %u threads cannot be had\n", l->o->program, l->threads);
-			exit(1);
-		}
+	for (uint32_t i = 0; i < l->threads; i++)
+		ready(l, &s[i], i, &gate, samples);
+	for (uint32_t i = 1; i < l->threads; i++) {
+		if (!pthread_create(&s[i].thread, NULL, work, &s[i]))
+			continue;
+		fprintf(stderr, "%s: %u threads cannot be had\n", l->o->program, l->threads);
+		exit(1);
 	}
 	work(&s[0]);
 	for (uint32_t i = 1; i < l->threads; i++)
 		pthread_join(s[i].thread, NULL);
-	collect(l, s);
-	if (arm && !l->error)
-		perf_arm_run(arm, kind, l->hist->count ? l->hist : NULL, l->ops, l->bytes, l->ns);
+	collect(l, s, hist, samples);
 	pthread_barrier_destroy(&gate.barrier);
-	free(l->hist);
-	l->hist = NULL;
 	free(s);
 	return l->error;
+}
+
+int perf_load_run(struct perf_load *l, enum perf_kind kind, struct perf_arm *arm)
+{
+	struct perf_hist *h = calloc(1, sizeof(*h));
+	int rc;
+
+	SWI_BUG_ON(!h);
+	perf_hist_init(h);
+	rc = perf_load_part(l, h, arm);
+	if (arm && !rc)
+		perf_arm_run(arm, kind, h->count ? h : NULL, l->ops, l->bytes, l->ns);
+	free(h);
+	return rc;
 }

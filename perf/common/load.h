@@ -17,7 +17,7 @@ struct perf_worker {
 	uint64_t iters;	    /* at most so many operations; UINT64_MAX with -D */
 	uint64_t deadline;  /* [ns] of -D; UINT64_MAX without */
 	struct perf_hist *hist;
-	struct perf_arm *arm; /* takes samples with -U; NULL unless there is one thread */
+	struct perf_arm *arm; /* takes samples with -U; NULL without */
 	uint64_t ops, bytes;
 	uint64_t begin, end; /* [ns] */
 	uint64_t busy;	     /* [ns] of what counts, when that is less than end - begin; 0 = all of it */
@@ -28,10 +28,10 @@ struct perf_load {
 	const struct perf_opts *o;
 	uint32_t threads;
 	uint64_t iters; /* all threads together */
+	bool number;	/* so many, whatever -D says */
 	void *ctx;
 	void (*fn)(struct perf_worker *w); /* until perf_go() says no */
 	/* results */
-	struct perf_hist *hist;
 	uint64_t ops, bytes, ns;
 	int error;
 };
@@ -47,6 +47,11 @@ static inline uint64_t perf_now(void)
 	return swi_now(swi_env_real());
 }
 
+/*
+ * A part of a run: latencies go into @hist, samples to @samples (NULL = nobody wants them), thread by thread. 0 or the
+ * first error.
+ */
+int perf_load_part(struct perf_load *l, struct perf_hist *hist, struct perf_arm *samples);
 /* Runs it; adds a run to @arm (NULL = warm-up) unless an operation failed. 0 or the first error. */
 int perf_load_run(struct perf_load *l, enum perf_kind kind, struct perf_arm *arm);
 /* What reading the clock adds to a sample at least [ns]. */

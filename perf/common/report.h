@@ -49,7 +49,7 @@ struct perf_spread {
 struct perf_report;
 
 struct perf_row *perf_row_new(enum perf_kind kind, const char *op, uint64_t size_bytes);
-/* The new arm; its histogram is empty. @samples: room for so many with -U, else 0. */
+/* The new arm; its histogram is empty. @samples: about how many it keeps with -U, else 0. */
 struct perf_arm *perf_row_arm(struct perf_row *row, const char *name, uint64_t samples);
 void perf_row_free(struct perf_row *row);
 /* One run of an arm ended: @h (may be NULL) is merged; the value of the run is computed for @kind. */
@@ -63,11 +63,15 @@ static inline void perf_arm_cpu(struct perf_arm *arm, double s_per_gb)
 	SWI_BUG_ON(!arm->runs);
 	arm->cpu[arm->runs - 1] = s_per_gb;
 }
+/* Room for one more; false: samples are not kept. */
+bool perf_arm_grow(struct perf_arm *arm);
 static inline void perf_arm_sample(struct perf_arm *arm, uint64_t ns)
 {
-	if (arm->sample_count < arm->sample_max)
+	if (arm->sample_count < arm->sample_max || perf_arm_grow(arm))
 		arm->samples[arm->sample_count++] = ns;
 }
+/* All of @from, in their order. */
+void perf_arm_samples(struct perf_arm *arm, const struct perf_arm *from);
 
 struct perf_spread perf_spread_of(const double *v, uint32_t n);
 /* Median, minimum and maximum of the ratios arm 0 / arm @i, run by run. */

@@ -29,6 +29,22 @@ struct perf_arm *perf_row_arm(struct perf_row *row, const char *name, uint64_t s
 	return arm;
 }
 
+bool perf_arm_grow(struct perf_arm *arm)
+{
+	if (!arm->sample_max)
+		return false;
+	arm->sample_max *= 2;
+	arm->samples = realloc(arm->samples, arm->sample_max * sizeof(*arm->samples));
+	SWI_BUG_ON(!arm->samples);
+	return true;
+}
+
+void perf_arm_samples(struct perf_arm *arm, const struct perf_arm *from)
+{
+	for (uint64_t i = 0; i < from->sample_count; i++)
+		perf_arm_sample(arm, from->samples[i]);
+}
+
 void perf_row_free(struct perf_row *row)
 {
 	if (!row)

@@ -11,6 +11,7 @@
 #include "perf/common/raw.h"
 #include "perf/common/serve.h"
 #include "perf/common/tool.h"
+#include "perf/common/traffic.h"
 #include "store/shm.h"
 
 #define COUNT_MAX   (1u << 26)
@@ -18,8 +19,8 @@
 #define GET_NS	    (30 * NS_PER_S)
 
 struct numbers {
-	uint64_t set, count, size, home, threads, iters;
-	bool check;
+	uint64_t set, count, size, home, threads;
+	bool check, events, both;
 };
 
 static json_t *refuse(const char *text)
@@ -42,8 +43,9 @@ static struct numbers numbers_of(const json_t *request)
 		.size = number(request, "size"),
 		.home = number(request, "home"),
 		.threads = swi_max_u64(number(request, "threads"), 1),
-		.iters = number(request, "iters"),
 		.check = json_is_true(json_object_get(request, "check")),
+		.events = json_is_true(json_object_get(request, "events")),
+		.both = json_is_true(json_object_get(request, "both")),
 	};
 }
 
@@ -95,74 +97,77 @@ static json_t *do_drop(struct perf_server *s, const json_t *request)
 	return json_object();
 }
 
-/* ---- getting what the client has ---- */
+/* ---- getting what the client has, and answering it ---- */
 
 struct pull {
 	struct perf_server *s;
 	struct numbers n;
+	uint8_t *data; /* of what we make */
 };
 
+/* With "both" as many threads more make the objects of the next set. */
 static void pull_some(struct perf_worker *w)
 {
 	const struct pull *p = w->load->ctx;
-	uint64_t at = w->index;
+	const struct numbers *n = &p->n;
 
-	for (; perf_go(w, 0); w->ops++, at += w->load->threads) {
-		const struct swarm_ref ref = perf_ref(p->n.set, at % p->n.count, (uint32_t)p->n.home);
-		struct swarm_view v;
+	if (w->index < n->threads) {
+		const struct perf_pull pull = {.st = p->s->st, .set = n->set, .count = n->count, .size = n->size,
+					       .home = (uint32_t)n->home, .at = w->index, .step = n->threads,
+					       .check = n->check, .events = n->events};
 
-		w->error = swarm_store_get(p->s->st, ref, GET_NS, &v);
-		if (w->error)
-			return;
-		if (v.len != p->n.size || (p->n.check && !perf_filled(v.data, v.len, ref)))
-			w->error = SWARM_ECORRUPT;
-		w->bytes += v.len;
-		swarm_view_release(p->s->st, &v);
+		perf_pull(w, &pull);
+		return;
 	}
+	const struct perf_make make = {.st = p->s->st, .set = n->set + 1, .count = n->count, .size = n->size,
+				       .home = PERF_SERVER_NODE, .at = w->index - n->threads, .step = n->threads,
+				       .outs = 1, .data = p->data, .check = n->check};
+
+	perf_make_some(w, &make);
 }
 
-static json_t *do_pull(struct perf_server *s, const json_t *request)
+/* Each object of a thread is answered by one of ours, as soon as it is here. */
+static void pong_some(struct perf_worker *w)
 {
-	struct perf_opts o = *s->o; /* the amount is the client's */
+	const struct pull *p = w->load->ctx;
+	const uint64_t set = p->n.set + 2 * w->index;
+	struct perf_getter g;
+
+	w->error = perf_getter_init(&g, p->s->st, p->n.events);
+	for (uint64_t i = 0; i < w->iters && !w->error; i++) {
+		struct swarm_view v;
+
+		w->error = perf_getter_get(&g, perf_ref(set, i, (uint32_t)p->n.home), GET_NS, &v);
+		if (w->error)
+			break;
+		w->error = swarm_store_put(p->s->st, perf_ref(set + 1, i, PERF_SERVER_NODE), v.data, v.len, GET_NS);
+		swarm_view_release(p->s->st, &v);
+		if (i >= 64) /* long seen by the client */
+			(void)swarm_store_delete(p->s->st, perf_ref(set + 1, i - 64, PERF_SERVER_NODE));
+	}
+	perf_getter_fini(&g);
+}
+
+static json_t *do_threads(struct perf_server *s, const json_t *request, void (*fn)(struct perf_worker *w))
+{
 	struct pull p = {.s = s, .n = numbers_of(request)};
-	struct perf_load l = {.o = &o, .threads = (uint32_t)p.n.threads, .iters = p.n.iters, .ctx = &p,
-			      .fn = pull_some};
+	struct perf_load l = {.o = s->o, .iters = p.n.count, .number = true, .ctx = &p, .fn = fn};
 	const char *why = wrong(s, &p.n);
-	int rc;
+	struct perf_hist *h;
 
 	if (why)
 		return refuse(why);
-	o.duration_ns = 0;
-	rc = perf_load_run(&l, PERF_BW, NULL);
-	if (rc)
-		return refuse(swarm_strerror(rc));
+	h = calloc(1, sizeof(*h));
+	p.data = calloc(1, p.n.size + 1);
+	SWI_BUG_ON(!h || !p.data);
+	l.threads = (uint32_t)p.n.threads * (p.n.both ? 2 : 1);
+	(void)perf_load_part(&l, h, NULL);
+	free(h);
+	free(p.data);
+	if (l.error)
+		return refuse(swarm_strerror(l.error));
 	return json_pack("{s:I, s:I, s:I}", "ns", (json_int_t)l.ns, "ops", (json_int_t)l.ops, "bytes",
 			 (json_int_t)l.bytes);
-}
-
-/* Each object of the client's is answered by one of ours, as soon as it is here. */
-static json_t *do_pong(struct perf_server *s, const json_t *request)
-{
-	const struct numbers n = numbers_of(request);
-	const char *why = wrong(s, &n);
-	int rc = 0;
-
-	if (why)
-		return refuse(why);
-	for (uint64_t i = 0; i < n.count && !rc; i++) {
-		const struct swarm_ref ping = perf_ref(n.set, i, (uint32_t)n.home);
-		const struct swarm_ref pong = perf_ref(n.set + 1, i, PERF_SERVER_NODE);
-		struct swarm_view v;
-
-		rc = swarm_store_get(s->st, ping, GET_NS, &v);
-		if (rc)
-			break;
-		rc = swarm_store_put(s->st, pong, v.data, v.len, GET_NS);
-		swarm_view_release(s->st, &v);
-		if (i >= 64) /* long seen by the client */
-			(void)swarm_store_delete(s->st, perf_ref(n.set + 1, i - 64, PERF_SERVER_NODE));
-	}
-	return rc ? refuse(swarm_strerror(rc)) : json_object();
 }
 
 /* ---- the baselines' other end ---- */
@@ -292,9 +297,9 @@ json_t *perf_serve_one(struct perf_server *s, const json_t *request)
 	if (!strcmp(cmd, "drop"))
 		return do_drop(s, request);
 	if (!strcmp(cmd, "pull"))
-		return do_pull(s, request);
+		return do_threads(s, request, pull_some);
 	if (!strcmp(cmd, "pong"))
-		return do_pong(s, request);
+		return do_threads(s, request, pong_some);
 	if (!strcmp(cmd, "raw"))
 		return do_raw(s, request);
 	if (!strcmp(cmd, "tool"))
