@@ -31,7 +31,8 @@ static void open_nodes(struct kv *kv, const struct kv_opts *o, const char *key)
 	snprintf(bind, sizeof(bind), "%s:0", o->c.bind ? o->c.bind : "127.0.0.1");
 	for (uint32_t i = 0; i < kv->nodes; i++) {
 		struct swarm_store_opts so = {.size = sizeof(so),
-					      .flags = o->c.huge ? SWARM_STORE_HUGE_PAGES : 0,
+					      .flags = (o->c.huge ? SWARM_STORE_HUGE_PAGES : 0) |
+						       (o->c.hugetlb ? SWARM_STORE_HUGETLB : 0),
 					      .arena_bytes = arena,
 					      .objects_max = kv->trace->distinct * 2 + 65536,
 					      .transport = o->c.transport,
@@ -42,6 +43,7 @@ static void open_nodes(struct kv *kv, const struct kv_opts *o, const char *key)
 		if (kv->nodes > 1) {
 			so.bind = bind;
 			so.key_file = key;
+			so.queue_pairs = o->c.queue_pairs;
 		}
 		if (o->spill_dir) {
 			snprintf(dir, sizeof(dir), "%s/node-%u", o->spill_dir, i + 1);
@@ -153,10 +155,7 @@ static const struct swt_opt options[] = {
 	PERF_OPT_ARENA(struct kv_opts, c),
 	PERF_OPT_LATENCY(struct kv_opts, c),
 	PERF_OPT_FORMAT(struct kv_opts, c),
-	PERF_OPT_NOT(struct kv_opts, c, 0, "qp", 'q', "N",
-		     "a node opens as many queue pairs to a peer as the devices of both allow"),
-	PERF_OPT_NOT(struct kv_opts, c, 1, "gid-index", 'x', "N",
-		     "the GID is that of the address to bind to; give --bind=ADDRESS"),
+	PERF_OPT_VERBS(struct kv_opts, c),
 	PERF_OPT_NOT(struct kv_opts, c, 2, "port", 'p', "PORT", "all nodes are in this process, on ports of their own"),
 	PERF_OPT_NOT(struct kv_opts, c, 3, "tx-depth", 't', "N", "a request looks up its blocks one after the other"),
 	PERF_OPT_NOT(struct kv_opts, c, 4, "outs", 'o', "N", "a request looks up its blocks one after the other"),
@@ -227,6 +226,8 @@ int main(int argc, char **argv)
 		return rc == SWT_HELP_GIVEN ? 0 : rc;
 	if (o.nodes < 1 || o.nodes > KV_NODES_MAX)
 		return swt_error(&command, SWT_USAGE, "--nodes=%u: expected 1 to %u", o.nodes, KV_NODES_MAX);
+	if (o.nodes == 1 && (o.c.transport || o.c.device || o.c.bind || o.c.queue_pairs))
+		return swt_error(&command, SWT_USAGE, "--transport, --device, --bind, --qp and --gid-index go with --nodes of more than 1");
 	if (o.spill_bytes && !o.spill_dir)
 		return swt_error(&command, SWT_USAGE, "--spill-size goes with --spill");
 	if (perf_trace_file(&trace, argv[argc - 1], why, sizeof(why)))

@@ -97,6 +97,7 @@ static void *run_host(void *arg)
 	return NULL;
 }
 
+static_assert(SWARM_QUEUE_PAIRS_MAX == SWI_QUEUE_PAIRS_MAX, "one limit");
 static int host_opts(const struct swarm_store_opts *o, struct swi_host_opts *ho, char *why,
 		     size_t why_len)
 {
@@ -126,6 +127,7 @@ static int host_opts(const struct swarm_store_opts *o, struct swi_host_opts *ho,
 	ho->tp.bind = o->bind;
 	ho->tp.backend = o->transport ? o->transport : "auto";
 	ho->tp.device = o->device;
+	ho->tp.queue_pairs = o->queue_pairs;
 	if (!o->key_file) {
 		snprintf(why, why_len, "a store that serves peers needs a cluster key file");
 		return SWARM_EAUTH;
@@ -189,8 +191,9 @@ int swarm_store_open(const struct swarm_store_opts *opts, struct swarm_store **o
 		snprintf(why, why_len, "to keep objects a store needs a folder: set spill_dir");
 		return -EINVAL;
 	}
-	if (o.spill_depth > SWARM_SPILL_DEPTH_MAX || o.reserved) {
-		snprintf(why, why_len, "spill_depth is at most %u, and reserved is 0", SWARM_SPILL_DEPTH_MAX);
+	if (o.spill_depth > SWARM_SPILL_DEPTH_MAX || o.queue_pairs > SWARM_QUEUE_PAIRS_MAX) {
+		snprintf(why, why_len, "spill_depth is at most %u, and queue_pairs %u", SWARM_SPILL_DEPTH_MAX,
+			 SWARM_QUEUE_PAIRS_MAX);
 		return -EINVAL;
 	}
 	st = store_new();

@@ -32,10 +32,17 @@ static int open_net(struct swi_net *net, const struct swi_be_ops *ops,
 	    .ctx = net,
 	    .bind = bind,
 	    .device = opts->device,
+	    .queue_pairs = opts->queue_pairs,
 	    .param = opts->param,
 	};
-	const int rc = ops->open(&args, &net->be, why, why_len);
+	int rc;
 
+	if (opts->queue_pairs && (!strcmp(ops->name, "ofi") || !strcmp(ops->name, "shm")) &&
+	    net == &net->tp->nets[SWI_NET_MAIN]) {
+		snprintf(why, why_len, "queue pairs are those of verbs; the transport is %s", ops->name);
+		return -EINVAL;
+	}
+	rc = ops->open(&args, &net->be, why, why_len);
 	if (rc)
 		return rc;
 	net->ops = ops;

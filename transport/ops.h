@@ -98,6 +98,8 @@ struct swi_be_events {
 	void (*closed)(void *ctx, struct swi_be_ep *ep);
 };
 
+#define SWI_QUEUE_PAIRS_MAX 4u
+
 struct swi_be_open_args {
 	struct swi_env *env;
 	const struct swi_log *log;
@@ -105,6 +107,7 @@ struct swi_be_open_args {
 	void *ctx;
 	const char *bind;   /* "HOST:PORT" to listen on; port 0 = any; NULL = do not listen */
 	const char *device; /* verbs: device name, or name:port; ofi: provider name; NULL = best */
+	uint32_t queue_pairs; /* verbs: that READs to a peer are spread over, 1 to SWI_QUEUE_PAIRS_MAX; 0 = all */
 	/*
 	 * sim: struct swi_simnet *; fault: struct swi_fault_plan *; paths: struct swi_paths_plan *; shm: not NULL = it only looks whether a
 	 * peer is on this host: connect() fails at once when nobody of this user listens there.

@@ -56,6 +56,7 @@ struct swi_tp_opts {
 	 */
 	const char *device;
 	const char *bind;    /* "HOST:PORT"; NULL = do not listen */
+	uint32_t queue_pairs; /* ops.h; other than 0 needs verbs */
 	void *param;	     /* for the backend (ops.h) */
 	uint8_t key[SWI_CLUSTER_KEY_BYTES];
 	uint32_t node;

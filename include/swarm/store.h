@@ -37,9 +37,10 @@ struct swarm_store_opts {
 	uint64_t client_quota_bytes; /* of the arena that one client process may fill (not a worker); 0 = no quota */
 	uint64_t pin_bytes_max;	 /* that may be pinned hard at once; default: half of the arena */
 	uint32_t spill_depth;	 /* transfers in flight to spill_dir, 1 to 4096; default 64 */
-	uint32_t reserved;	 /* 0 */
+	uint32_t queue_pairs;	 /* verbs: that READs to a peer are spread over, 1 to 4; default 4 */
 };
 #define SWARM_SPILL_DEPTH_MAX 4096u
+#define SWARM_QUEUE_PAIRS_MAX 4u
 #define SWARM_STORE_HUGE_PAGES 0x1u /* huge pages in the arena where the machine has them: the default from 64 MiB on */
 #define SWARM_STORE_KEEP       0x2u /* keep spill_dir: a store opened on it later finds what was spilled or synced */
 #define SWARM_STORE_SMALL_PAGES 0x8u /* no huge pages: a large arena starts sooner where memory is fragmented */

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* opts.c - see opts.h. Runs before any thread starts. */
+#include <arpa/inet.h>
+
+#include <swarm/store.h>
+
 #include <stdarg.h>
 
 #include "perf/common/opts.h"
@@ -66,6 +70,29 @@ int perf_percent_list(const char *s, double *out, uint32_t max, uint32_t *out_co
 	return 0;
 }
 
+int perf_gid_address(const char *root, const char *device, uint32_t index, char *out, size_t len)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff}, local[2] = {0xfe, 0x80}, none[16];
+	const int name = (int)strcspn(device, ":");
+	char path[512], text[INET6_ADDRSTRLEN + 1] = "";
+	uint8_t gid[16];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%.*s/ports/%s/gids/%u", root, name, device, device[name] ? device + name + 1 : "1", index);
+	f = fopen(path, "r");
+	if (!f)
+		return -errno;
+	const bool read = fgets(text, sizeof(text), f) != NULL;
+
+	fclose(f);
+	text[strcspn(text, "\n")] = '\0';
+	if (!read || inet_pton(AF_INET6, text, gid) != 1 || !memcmp(gid, local, sizeof(local)) || !memcmp(gid, none, sizeof(none)))
+		return -EINVAL;
+	if (!memcmp(gid, mapped, sizeof(mapped)))
+		return inet_ntop(AF_INET, gid + sizeof(mapped), out, (socklen_t)len) ? 0 : -errno;
+	return inet_ntop(AF_INET6, gid, out, (socklen_t)len) ? 0 : -errno;
+}
+
 static int sizes(const struct swt_command *cmd, struct perf_opts *o)
 {
 	if (o->all_sizes || (o->size_text && !strcmp(o->size_text, "all"))) {
@@ -111,6 +138,21 @@ static int check(const struct swt_command *cmd, struct perf_opts *o)
 		return swt_error(cmd, SWT_USAGE, "--port and --key-file go with HOST or the server");
 	if (o->device && o->transport && !strcmp(o->transport, "shm"))
 		return swt_error(cmd, SWT_USAGE, "--device means nothing to --transport=shm");
+	if ((o->local || o->attach) && (o->queue_pairs || o->gid_index != UINT32_MAX))
+		return swt_error(cmd, SWT_USAGE, "--qp and --gid-index go with HOST, --loopback or the server");
+	if (o->queue_pairs > SWARM_QUEUE_PAIRS_MAX)
+		return swt_error(cmd, SWT_USAGE, "--qp=%u: at most %u", o->queue_pairs, SWARM_QUEUE_PAIRS_MAX);
+	if ((o->queue_pairs || o->gid_index != UINT32_MAX) && o->transport && strcmp(o->transport, "verbs") != 0 &&
+	    strcmp(o->transport, "auto") != 0)
+		return swt_error(cmd, SWT_USAGE, "--qp and --gid-index are of verbs, not of --transport=%s", o->transport);
+	if (o->gid_index != UINT32_MAX && (o->bind || !o->device))
+		return swt_error(cmd, SWT_USAGE, "--gid-index needs --device, and says what --bind says");
+	if (o->gid_index != UINT32_MAX) {
+		if (perf_gid_address("/sys/class/infiniband", o->device, o->gid_index, o->gid_address, sizeof(o->gid_address)))
+			return swt_error(cmd, 1, "GID %u of RDMA device %s is not there, or no address of a network", o->gid_index,
+					 o->device);
+		o->bind = o->gid_address;
+	}
 	if (o->port == UINT32_MAX)
 		o->port = PERF_PORT;
 	if (o->runs < 1 || o->runs > PERF_RUNS_MAX)
@@ -142,7 +184,7 @@ int perf_opts_parse(const struct swt_command *cmd, int argc, char **argv, void *
 	o->argv = argv;
 	if (!o->runs)
 		o->runs = 5;
-	o->port = UINT32_MAX; /* not given */
+	o->port = o->gid_index = UINT32_MAX; /* not given */
 	if (!o->threads)
 		o->threads = 1;
 	memcpy(o->percent, percent, sizeof(percent));

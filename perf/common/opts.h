@@ -46,7 +46,8 @@ struct perf_opts {
 	bool loopback, local, attach;
 	uint32_t others;
 	const char *transport, *device, *key_file, *bind;
-	uint32_t port;
+	uint32_t port, queue_pairs, gid_index; /* gid_index: UINT32_MAX = not given */
+	char gid_address[64];		       /* that it means; bind, then */
 	bool events, bidirectional;
 	/* options of perftest that mean nothing to a program: see PERF_OPT_NOT */
 	const char *not_text[PERF_NOT_MAX];
@@ -132,10 +133,12 @@ struct perf_opts {
 	 "address that the server listens on (loopback: 127.0.0.1)", NULL},                        \
 	{"key-file", 0, SWT_STR, PERF_O(T, m, key_file), "FILE",                                   \
 	 "cluster key, the same on both hosts", NULL},                                             \
-	PERF_OPT_NOT(T, m, 0, "qp", 'q', "N",                                                      \
-		     "a node opens as many queue pairs to a peer as the devices of both allow"),   \
-	PERF_OPT_NOT(T, m, 1, "gid-index", 'x', "N",                                               \
-		     "the GID is that of the address to bind to; give --bind=ADDRESS")
+	PERF_OPT_VERBS(T, m)
+#define PERF_OPT_VERBS(T, m)                                                                       \
+	{"qp", 'q', SWT_U32, PERF_O(T, m, queue_pairs), "N",                                       \
+	 "verbs: queue pairs that READs to a peer are spread over (default and most 4)", NULL},    \
+	{"gid-index", 'x', SWT_U32, PERF_O(T, m, gid_index), "N",                                  \
+	 "verbs: bind to the address of this GID of --device", NULL}
 
 /*
  * What users of perftest may try and this program cannot do: known to it, shown in its help, refused with the
@@ -169,6 +172,11 @@ int perf_opts_parse(const struct swt_command *cmd, int argc, char **argv, void *
 		    struct perf_opts *o);
 /* 64,4k,1M into at most @max numbers. 0 or -EINVAL. */
 int perf_size_list(const char *s, uint64_t *out, uint32_t max, uint32_t *out_count);
+/*
+ * The address that GID @index of @device ("mlx5_0", "mlx5_0:2") stands for, as --bind takes it. @root: where the devices
+ * are, /sys/class/infiniband. 0, -ENOENT, or -EINVAL: it is of a link only, or empty.
+ */
+int perf_gid_address(const char *root, const char *device, uint32_t index, char *out, size_t len);
 int perf_percent_list(const char *s, double *out, uint32_t max, uint32_t *out_count);
 
 #endif

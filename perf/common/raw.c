@@ -57,6 +57,7 @@ static int open_end(const struct perf_opts *o, const char *bind, const char *key
 	struct swi_tp_opts to = {.backend = o->transport ? o->transport : "auto",
 				 .device = o->device,
 				 .bind = bind,
+				 .queue_pairs = o->queue_pairs,
 				 .node = bind ? 1 : 2,
 				 .epoch = bind ? 1 : 2,
 				 /* the reader is silent while the store has its turn */

@@ -120,6 +120,7 @@ struct swarm_store *perf_open(const struct perf_opts *o, uint64_t arena, uint64_
 		.transport = o->transport,
 		.device = o->device,
 		.key_file = key,
+		.queue_pairs = bind ? o->queue_pairs : 0,
 		.node = node,
 	};
 	struct swarm_store *st;
@@ -243,6 +244,8 @@ static void join_server(struct perf_rig *rig)
 	snprintf(rig->backend, sizeof(rig->backend), "%s",
 		 json_string_value(json_object_get(hello, "backend")));
 	json_decref(hello);
+	if ((o->queue_pairs || o->gid_index != UINT32_MAX) && strncmp(rig->backend, "verbs", 5) != 0)
+		perf_die(o, "--qp and --gid-index are of verbs; here the bytes go over %s: give --transport=verbs", rig->backend);
 }
 
 void perf_rig_open(struct perf_rig *rig, uint64_t arena)

@@ -80,6 +80,8 @@ static void build(struct command *c, const json_t *request)
 	add(c, "-p"), add(c, "%llu", num(request, "port"));
 	if (!strcmp(name, "ib_read_bw"))
 		add(c, "-t"), add(c, "%llu", num(request, "depth"));
+	if (!strcmp(name, "ib_read_bw") && num(request, "queue_pairs"))
+		add(c, "-q"), add(c, "%llu", num(request, "queue_pairs"));
 	if (device && device[0] && device[0] != '-')
 		add(c, "-d"), add(c, "%s", device);
 }
@@ -219,9 +221,9 @@ int perf_tool_run(struct perf_rig *rig, const char *name, uint64_t size, uint32_
 {
 	const char *colon = strrchr(rig->server, ':');
 	char host[128];
-	json_t *request = json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:s}", "cmd", "tool", "name", name,
+	json_t *request = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:i, s:s}", "cmd", "tool", "name", name,
 				    "size", (json_int_t)size, "iters", (json_int_t)iters, "depth",
-				    (json_int_t)depth, "port", TOOL_PORT, "device",
+				    (json_int_t)depth, "queue_pairs", (json_int_t)rig->o->queue_pairs, "port", TOOL_PORT, "device",
 				    rig->o->device && strncmp(rig->backend, "ofi", 3) ? rig->o->device : "");
 	int rc = -EAGAIN;
 

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/wait.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -101,6 +102,48 @@ static void lists__are_read_or_refused(void **state)
 	assert_int_equal(perf_percent_list("101", p, 4, &n), -EINVAL);
 	assert_int_equal(perf_percent_list("nan", p, 4, &n), -EINVAL);
 	assert_int_equal(perf_percent_list("50,", p, 4, &n), -EINVAL);
+}
+
+/* @gid as the kernel writes GID 7 of port 2 of device d. */
+static int gid_of(const char *root, const char *gid, char *out, size_t len)
+{
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/d/ports/2/gids/7", root);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	assert_true(fprintf(f, "%s\n", gid) > 0);
+	fclose(f);
+	return perf_gid_address(root, "d:2", 7, out, len);
+}
+
+static void gid__is_the_address_of_a_network_or_refused(void **state)
+{
+	static const char *const part[] = {"", "/d", "/d/ports", "/d/ports/2", "/d/ports/2/gids"};
+	char root[] = "/tmp/swarm-perf-gid-XXXXXX", path[256], out[64] = "";
+
+	(void)state;
+	assert_non_null(mkdtemp(root));
+	for (uint32_t i = 1; i < SWI_ARRAY_LEN(part); i++) {
+		snprintf(path, sizeof(path), "%s%s", root, part[i]);
+		assert_int_equal(mkdir(path, 0700), 0);
+	}
+	assert_int_equal(gid_of(root, "0000:0000:0000:0000:0000:ffff:0a4d:0002", out, sizeof(out)), 0);
+	assert_string_equal(out, "10.77.0.2");
+	assert_int_equal(gid_of(root, "fd00:0000:0000:0000:0000:0000:0000:0005", out, sizeof(out)), 0);
+	assert_string_equal(out, "fd00::5");
+	assert_int_equal(gid_of(root, "fe80:0000:0000:0000:5054:00ff:fe12:3456", out, sizeof(out)), -EINVAL);
+	assert_int_equal(gid_of(root, "0000:0000:0000:0000:0000:0000:0000:0000", out, sizeof(out)), -EINVAL);
+	assert_int_equal(gid_of(root, "nonsense", out, sizeof(out)), -EINVAL);
+	assert_int_equal(perf_gid_address(root, "d:2", 8, out, sizeof(out)), -ENOENT);
+	assert_int_equal(perf_gid_address(root, "d", 7, out, sizeof(out)), -ENOENT); /* port 1 */
+	snprintf(path, sizeof(path), "%s/d/ports/2/gids/7", root);
+	assert_int_equal(unlink(path), 0);
+	for (uint32_t i = SWI_ARRAY_LEN(part); i-- > 0;) {
+		snprintf(path, sizeof(path), "%s%s", root, part[i]);
+		assert_int_equal(rmdir(path), 0);
+	}
 }
 
 static struct perf_row *make_row(void)
@@ -257,6 +300,7 @@ int main(void)
 		cmocka_unit_test(buckets__every_value_lies_in_its_bucket),
 		cmocka_unit_test(percentiles__agree_with_sorted_samples),
 		cmocka_unit_test(lists__are_read_or_refused),
+		cmocka_unit_test(gid__is_the_address_of_a_network_or_refused),
 		cmocka_unit_test(ratios__are_taken_run_by_run),
 		cmocka_unit_test(document__has_the_promised_keys),
 		cmocka_unit_test(server__refuses_another_version),

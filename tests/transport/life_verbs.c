@@ -135,8 +135,8 @@ static void reads__posted_together__ring_one_doorbell(void **state SWI_UNUSED)
 	rig_disconnect(&rig);
 }
 
-/* Large READs that wait for each other get queue pairs of their own; small ones do not. */
-static void lanes__large_reads__are_striped(void **state SWI_UNUSED)
+/* Three rounds of 8 MiB: over @pairs queue pairs, once they are there. */
+static void stripe(uint32_t pairs)
 {
 	const struct swi_verbs_counters *c = swi_verbs_counters(rig.guest.be);
 	uint64_t opened = c->lanes_opened, on_others = 0, fit;
@@ -168,12 +168,36 @@ static void lanes__large_reads__are_striped(void **state SWI_UNUSED)
 			assert_true(reads[i].done == 1 && reads[i].status == 0);
 		assert_true(rig_same(&rig, RIG_BYTES));
 	}
-	assert_int_equal(c->lanes_opened, opened + VERBS_LANES_MAX - 1);
+	assert_int_equal(c->lanes_opened, opened + pairs - 1);
 	/* Seen once a round: at least every second place, in the two rounds after they were there. */
-	assert_true(on_others >= (VERBS_LANES_MAX - 1) * fit);
+	assert_true(on_others >= (pairs - 1) * fit);
 	rig_disconnect(&rig);
 	assert_flat(&rig.guest, 1);
 	assert_flat(&rig.owner, 1);
+}
+
+/* Large READs that wait for each other get queue pairs of their own; small ones do not. */
+static void lanes__large_reads__are_striped(void **state SWI_UNUSED)
+{
+	stripe(VERBS_LANES_MAX);
+}
+
+static void lanes__fewer_asked_for__are_fewer(void **state SWI_UNUSED)
+{
+	static const struct swi_be_events none;
+	struct swi_log log = {.level = SWI_LOG_NONE};
+	struct swi_be_open_args args = {.env = swi_env_real(), .log = &log, .events = &none};
+	char why[200] = "";
+
+	for (args.queue_pairs = 1; args.queue_pairs <= 2; args.queue_pairs++) {
+		struct swi_be *be = NULL;
+
+		assert_int_equal(swi_verbs_ops.open(&args, &be, why, sizeof(why)), 0);
+		rig.guest.be->max_lanes = be->max_lanes;
+		swi_verbs_ops.close(be);
+		stripe(args.queue_pairs);
+	}
+	rig.guest.be->max_lanes = VERBS_LANES_MAX - 1;
 }
 
 /* The caller closes with everything in flight: the memory is its own again after closed(). */
@@ -430,6 +454,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(reads__more_than_the_card_takes__all_arrive),
 	    cmocka_unit_test(reads__posted_together__ring_one_doorbell),
 	    cmocka_unit_test(lanes__large_reads__are_striped),
+	    cmocka_unit_test(lanes__fewer_asked_for__are_fewer),
 	    cmocka_unit_test(close__with_reads_in_flight__flushes_each_once),
 	    cmocka_unit_test(down__with_reads_in_flight__comes_once_and_each_read_ends),
 	    cmocka_unit_test(backend_close__with_reads_in_flight__is_silent),

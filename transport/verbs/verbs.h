@@ -34,7 +34,7 @@
 #define VERBS_SQ_DEPTH    (SWI_BE_SEND_DEPTH + VERBS_READ_DEPTH + VERBS_WINDOWS_MAX + 1)
 #define VERBS_RING	  512u /* power of two, not less than VERBS_SQ_DEPTH */
 #define VERBS_SRQ_DEPTH   512u /* receives that all endpoints share */
-#define VERBS_LANES_MAX   4u
+#define VERBS_LANES_MAX   SWI_QUEUE_PAIRS_MAX
 #define VERBS_LANE_MIN    KIB(128) /* READs of at least so many bytes are worth a lane */
 #define VERBS_SIGNAL_SENDS 16u /* one completion for so many sends */
 #define VERBS_SIGNAL_READS 8u  /* and for so many small reads of one doorbell */

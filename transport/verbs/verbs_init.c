@@ -205,7 +205,6 @@ static int open_device(struct swi_be *be, struct reason *why)
 			    dev_name(be->dev));
 	be->cqe_used = VERBS_SRQ_DEPTH;
 	be->windows = be->attr.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B && be->attr.max_mw;
-	be->max_lanes = VERBS_LANES_MAX - 1;
 	err = swi_verbs_srq_create(be);
 	if (err)
 		return fail(why, err, "the shared receive queue cannot be made: %s",
@@ -302,6 +301,7 @@ static int verbs_open(const struct swi_be_open_args *args, struct swi_be **out_b
 	be->log = args->log;
 	be->ev = args->events;
 	be->ctx = args->ctx;
+	be->max_lanes = (uint32_t)swi_min_u64(args->queue_pairs ? args->queue_pairs : VERBS_LANES_MAX, VERBS_LANES_MAX) - 1;
 	be->epfd = be->timerfd = -1;
 	swi_list_init(&be->open);
 	swi_list_init(&be->flushing);
