@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* attach_test.c - who may attach, what a dead daemon means, and what a hostile client can do: nothing to others. */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include "store/snode_internal.h"
@@ -74,6 +77,86 @@ static void test_daemon_killed(void **state SWI_UNUSED)
 	kill(again, SIGKILL);
 	wait_child(again);
 	remove_dir(dir);
+}
+
+/* ---- the local path ---- */
+
+#define LOCAL_ROUNDS 20u /* their objects fit into the chunk that the first put has got */
+#define LOCAL_BYTES  64u
+#define NO_SECCOMP   77
+
+/* From here on any system call but the end of the process kills it (SIGSYS). */
+static bool forbid_calls(void)
+{
+	struct sock_filter f[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	};
+	const struct sock_fprog prog = {.len = SWI_ARRAY_LEN(f), .filter = f};
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
+/* @forbidden: the process asks the kernel for something after all, and the filter has to notice it. */
+static int local_client(const char *dir, bool forbidden)
+{
+	struct swarm_store *st = attach_soon(dir);
+	const struct swarm_ref first = numbered(forbidden ? 1 : 2);
+	struct swarm_view v;
+	struct swarm_buf b;
+
+	if (swarm_store_put(st, first, "abc", 3, TEST_LIMIT_NS) || swarm_store_get(st, first, 0, &v))
+		return 1;
+	swarm_view_release(st, &v);
+	if (!forbid_calls())
+		_exit(NO_SECCOMP);
+	if (forbidden)
+		(void)getppid();
+	for (uint32_t i = 0; i < LOCAL_ROUNDS; i++) {
+		if (swarm_store_create(st, numbered(100 + i), LOCAL_BYTES, 0, &b))
+			_exit(2);
+		memset(b.data, (int)i, LOCAL_BYTES);
+		if (swarm_store_seal(st, &b) || swarm_store_contains(st, numbered(100 + i)) != 1 ||
+		    swarm_store_contains(st, numbered(99)) || swarm_store_get(st, numbered(100 + i), 0, &v))
+			_exit(3);
+		if (v.len != LOCAL_BYTES || ((const uint8_t *)v.data)[LOCAL_BYTES - 1] != (uint8_t)i)
+			_exit(4);
+		swarm_view_release(st, &v);
+	}
+	_exit(0);
+}
+
+static int local_allowed(const char *dir)
+{
+	return local_client(dir, false);
+}
+
+static int local_forbidden(const char *dir)
+{
+	return local_client(dir, true);
+}
+
+/* Finding, pinning, releasing, and creating out of the chunk: no system call. */
+static void test_local_path_is_without_the_kernel(void **state SWI_UNUSED)
+{
+	char dir[] = "/tmp/swarm-test-XXXXXX";
+
+	assert_non_null(mkdtemp(dir));
+	const pid_t pid = fork_child(daemon_process, dir);
+	const int seen = wait_child(fork_child(local_forbidden, dir));
+	const int rc = wait_child(fork_child(local_allowed, dir));
+
+	kill(pid, SIGKILL);
+	wait_child(pid);
+	remove_dir(dir);
+	if (seen == NO_SECCOMP) {
+		printf("no system call can be forbidden here\n");
+		skip();
+	}
+	assert_int_equal(seen, 256 + SIGSYS);
+	assert_int_equal(rc, 0);
 }
 
 /* ---- the daemon stands still ---- */
@@ -409,6 +492,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_daemon_killed),
 	    cmocka_unit_test(test_daemon_stopped),
+	    cmocka_unit_test(test_local_path_is_without_the_kernel),
 	    T(test_one_store_a_directory),
 	    T(test_other_user),
 	    T(test_bad_hello),
