@@ -273,7 +273,7 @@ static const struct swt_opt options[] = {
 	 "sizes of the requests of a trace, input_length x --token-bytes", NULL},
 	{"token-bytes", 0, SWT_SIZE, offsetof(struct churn_opts, token_bytes), "SIZE",
 	 "bytes for a token of the trace (default 16)", NULL},
-	{"live", 0, SWT_U32, offsetof(struct churn_opts, live), "N", "live objects (default 4096)", NULL},
+	{"live", 0, SWT_U32, offsetof(struct churn_opts, live), "N", "live objects (default 4096, or what half of the arena takes)", NULL},
 	{"gets", 0, SWT_U32, offsetof(struct churn_opts, gets), "PERCENT",
 	 "share of gets; the rest are puts and deletes (default 70)", NULL},
 	{"full", 0, SWT_FLAG, offsetof(struct churn_opts, full), NULL,
@@ -319,12 +319,14 @@ static int settle(struct churn *c, struct churn_opts *o)
 	c->arena = o->c.arena_bytes ? o->c.arena_bytes : ARENA;
 	c->largest = swi_min_u64(perf_sizes_max(&c->sizes), c->arena / 16);
 	c->sizes.cap = c->largest;
+	if (!o->live)
+		o->live = (uint32_t)swi_max_u64(4, swi_min_u64(LIVE, c->arena / 2 / swi_extent_bytes(perf_sizes_mean(&c->sizes))));
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	struct churn_opts o = {.live = LIVE, .gets = UINT32_MAX};
+	struct churn_opts o = {.gets = UINT32_MAX};
 	struct churn c = {.o = &o, .clock_ns = perf_clock_cost()};
 	struct perf_report *r;
 	int rc = perf_opts_parse(&command, argc, argv, &o, &o.c);

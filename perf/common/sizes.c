@@ -79,6 +79,17 @@ uint64_t perf_sizes_max(const struct perf_sizes *s)
 	return most;
 }
 
+uint64_t perf_sizes_mean(const struct perf_sizes *s)
+{
+	double sum = 0;
+
+	if (!s->list)
+		return swi_max_u64(1, swi_min_u64((uint64_t)exp(s->mu + s->sigma * s->sigma / 2), s->cap));
+	for (uint64_t i = 0; i < s->count; i++)
+		sum += (double)swi_min_u64(s->list[i], s->cap);
+	return swi_max_u64(1, (uint64_t)(sum / (double)s->count));
+}
+
 void perf_sizes_fini(struct perf_sizes *s)
 {
 	free(s->list);

@@ -21,6 +21,8 @@ int perf_sizes_trace(struct perf_sizes *s, const char *path, uint64_t token_byte
 uint64_t perf_sizes_next(const struct perf_sizes *s, uint64_t *rng);
 /* The largest, or for log-normal that of four sigma. */
 uint64_t perf_sizes_max(const struct perf_sizes *s);
+/* Of many; the cap is applied. */
+uint64_t perf_sizes_mean(const struct perf_sizes *s);
 void perf_sizes_fini(struct perf_sizes *s);
 
 #endif
