@@ -172,13 +172,19 @@ static bool may_yield(const struct swi_host *h, uint64_t event_ns)
  * ends; who yields does not, and where nobody wants it that costs little. But where somebody keeps it for a slice of his
  * own, who sleeps gets it back sooner when the event is there than who yields.
  */
-static void yield(struct swi_host *h)
+static uint64_t yield(struct swi_env *env)
 {
-	const uint64_t before = swi_now(h->env);
+	const uint64_t before = swi_now(env);
 
 	sched_yield();
+	return swi_now(env) - before;
+}
+
+/* With the core again. @took: what yield() says. */
+static void yielded(struct swi_host *h, uint64_t took)
+{
 	h->yielded_ns = swi_now(h->env);
-	if (h->yielded_ns - before >= SLICE_NS)
+	if (took >= SLICE_NS)
 		h->crowded_ns = h->yielded_ns + CROWDED_NS;
 }
 
@@ -224,8 +230,10 @@ static void run(struct swi_host *h)
 			event_ns = h->sn->now_ns;
 		} else if (may_yield(h, event_ns)) {
 			core_give(h); /* a caller may be who runs next */
-			yield(h);
+			const uint64_t took = yield(h->env);
+
 			take_back(h);
+			yielded(h, took);
 		}
 		swi_host_bury(&h->dead);
 	}
@@ -286,7 +294,7 @@ static bool lead(struct swi_host *h, bool (*done)(void *arg), void *arg, uint64_
 				ring(h); /* one of us waits there, and that had better be who is waited for */
 			idle = 0;
 		} else if (may_yield(h, event_ns) && atomic_load_explicit(&h->callers, memory_order_relaxed) == 1) {
-			yield(h);
+			yielded(h, yield(h->env));
 		}
 		if (sn->now_ns >= until_ns)
 			return done(arg);
