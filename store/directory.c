@@ -3,6 +3,7 @@
 #include "store/directory.h"
 #include "store/announce.h"
 #include "store/census.h"
+#include "store/delete.h"
 #include "store/evict.h"
 #include "store/snode_internal.h"
 
@@ -166,55 +167,6 @@ static void rec_free(struct swi_snode *sn, struct swi_rec *rec)
 		free(rec->copies);
 	free(rec->text);
 	swi_pool_put(&sn->dir.spare, rec);
-}
-
-/* ---- deleted ids ---- */
-
-bool swi_dir_is_deleted(struct swi_snode *sn, struct swarm_oid id)
-{
-	struct swi_deleted *d;
-
-	HASH_FIND(hh, sn->dir.deleted, &id, sizeof(id), d);
-	return d != NULL;
-}
-
-static void deleted_free(struct swi_snode *sn, struct swi_deleted *d)
-{
-	HASH_DELETE(hh, sn->dir.deleted, d);
-	free(d);
-}
-
-void swi_deleted_clear(struct swi_snode *sn, struct swarm_oid id)
-{
-	struct swi_deleted *d;
-
-	HASH_FIND(hh, sn->dir.deleted, &id, sizeof(id), d);
-	if (d)
-		deleted_free(sn, d);
-}
-
-void swi_deleted_add(struct swi_snode *sn, struct swarm_ref ref)
-{
-	struct swi_deleted *d = calloc(1, sizeof(*d));
-
-	swi_deleted_clear(sn, ref.id);
-	if (!d)
-		return;
-	d->id = ref.id;
-	d->named = !ref.home;
-	HASH_ADD(hh, sn->dir.deleted, id, sizeof(d->id), d);
-	if (HASH_COUNT(sn->dir.deleted) > SWI_DELETED_MAX)
-		deleted_free(sn, sn->dir.deleted); /* the hash is in order of insertion */
-}
-
-/* Names that have another home now, where they may have been put again since. */
-static void deleted_moved(struct swi_snode *sn)
-{
-	struct swi_deleted *d, *next;
-
-	HASH_ITER(hh, sn->dir.deleted, d, next)
-		if (d->named && swi_home_of(sn, (struct swarm_ref){.id = d->id}) != sn->node)
-			deleted_free(sn, d);
 }
 
 /* ---- telling ---- */
@@ -473,7 +425,7 @@ int swi_dir_step(struct swi_snode *sn)
 
 	if (sn->dir.moved) {
 		sn->dir.moved = false;
-		deleted_moved(sn);
+		swi_deleted_moved(sn);
 		HASH_ITER(hh, sn->dir.recs, rec, tmp) {
 			if (rec->proxy || !rec->home)
 				swi_rec_touch(sn, rec);
@@ -522,8 +474,7 @@ void swi_dir_fini(struct swi_snode *sn)
 		rec_free(sn, rec);
 	}
 	swi_pool_fini(&sn->dir.spare);
-	while (sn->dir.deleted)
-		deleted_free(sn, sn->dir.deleted);
+	swi_deleted_fini(sn);
 }
 
 /* ---- what the layer above says ---- */

@@ -19,6 +19,8 @@
 
 #define SWI_REC_TEXT 48
 
+struct swi_deleted;
+
 struct swi_copy {
 	uint32_t node;
 	bool primary, spilled;
@@ -53,22 +55,11 @@ struct swi_rec {
 	uint64_t census_ns;	   /* when all were asked last */
 };
 
-/*
- * What was deleted here, by its home, at most SWI_DELETED_MAX: so that news of copies that come late end in a DROP. Of a name only
- * while this node is its home: the next home hears of it when it is put again, this one does not.
- */
-struct swi_deleted {
-	struct swarm_oid id;
-	bool named;
-	UT_hash_handle hh;
-};
-#define SWI_DELETED_MAX 65536u
-
 struct swi_dir {
 	struct swi_rec *recs;
 	struct swi_list dirty;	 /* struct swi_rec */
 	struct swi_list fresh;	 /* struct swi_watch, not looked at yet */
-	struct swi_deleted *deleted; /* in order of deletion: the hash is the queue */
+	struct swi_deleted *deleted; /* delete.h; in order of deletion: the hash is the queue */
 	bool moved; /* membership changed: every home is found anew */
 	struct swi_pool spare; /* struct swi_rec */
 };
@@ -82,14 +73,11 @@ uint32_t swi_dir_home(struct swi_snode *sn, struct swarm_ref ref, int *out_code)
 struct swi_rec *swi_dir_find(struct swi_snode *sn, struct swarm_oid id);
 /* What a get at its deadline would return, in words. */
 int swi_dir_explain(struct swi_snode *sn, struct swarm_ref ref, char *text, size_t len);
-bool swi_dir_is_deleted(struct swi_snode *sn, struct swarm_oid id);
 /* A copy is here (memory or spill), or is here no more: tell the home, wake who waits. */
 void swi_dir_have(struct swi_snode *sn, struct swarm_ref ref, uint64_t len, uint8_t flags);
 /* As swi_dir_add_copy(), of an object that we answer for under whatever reference: a name, or one that we inherited. */
 void swi_dir_copy_at(struct swi_snode *sn, struct swarm_ref ref, uint32_t node, uint64_t len, bool primary);
 void swi_dir_have_not(struct swi_snode *sn, struct swarm_ref ref, uint32_t node, int reason);
-/* Removes the local copies of an object, in memory and on disk. */
-void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id);
 /* clients.c: a client announced a seal (SWI_L_SEALED). */
 void swi_snode_sealed(struct swi_snode *sn, struct swarm_ref ref, uint64_t len);
 /* As swi_watch(), by a fetch: the home may answer with a lease, which goes to swi_fetch_leased(). */
@@ -119,8 +107,6 @@ void swi_rec_ask(struct swi_snode *sn, struct swi_rec *rec);
 void swi_rec_unask(struct swi_snode *sn, struct swi_rec *rec);
 void swi_remote_tell(struct swi_snode *sn, struct swi_rec *rec, struct swi_remote *r, int status,
 		     const char *text, const struct swi_copies *copies);
-void swi_deleted_add(struct swi_snode *sn, struct swarm_ref ref);
-void swi_deleted_clear(struct swi_snode *sn, struct swarm_oid id);
 
 /* ---- messages ---- */
 int swi_dir_on_locate(struct swi_link *l, struct swi_rd *body);
@@ -129,8 +115,6 @@ int swi_dir_on_copies(struct swi_link *l, struct swi_rd *body);
 int swi_dir_on_not_home(struct swi_link *l, struct swi_rd *body);
 /* peer.tell is due: what is here is told once more to the homes that @peer may be. */
 void swi_dir_tell_again(struct swi_timer *peer_tell);
-int swi_dir_on_drop(struct swi_link *l, struct swi_rd *body);
-int swi_dir_on_delete(struct swi_link *l, struct swi_rd *body);
 int swi_dir_on_xfer(struct swi_link *l, struct swi_rd *body);
 
 /* ---- membership ---- */

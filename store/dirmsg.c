@@ -5,6 +5,7 @@
  * a peer was decoded by smsg.c. See directory.h.
  */
 #include "store/announce.h"
+#include "store/delete.h"
 #include "store/direct.h"
 #include "store/directory.h"
 #include "store/drain.h"
@@ -299,16 +300,6 @@ void swi_dir_found(struct swi_snode *sn, struct swarm_oid id)
 		swi_dir_have(sn, lo.ref, lo.len, SWI_COPY_PRIMARY | SWI_COPY_AGAIN);
 }
 
-static void copy_deleted(struct swi_snode *sn, struct swi_peer *p, const struct swi_smsg_copy *row)
-{
-	uint8_t buf[32];
-	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
-
-	(void)row;
-	swi_wr_ref(&w, row->ref);
-	(void)swi_peer_send(sn, p, SWI_S_DROP, buf, w.len);
-}
-
 /* False: whoever sent it thinks that we are the home, and we do not (yet). */
 static bool copy_row(struct swi_link *l, const struct swi_smsg_copy *row)
 {
@@ -331,13 +322,12 @@ static bool copy_row(struct swi_link *l, const struct swi_smsg_copy *row)
 		return l->peer->node != 0; /* nobody speaks for another; but perhaps we do not know its number yet */
 	if (swi_dir_home(sn, row->ref, &code) != sn->node && code != SWARM_EHOMELOST)
 		return false;
-	if (swi_dir_is_deleted(sn, row->ref.id)) {
-		if (!fresh) {
-			copy_deleted(sn, l->peer, row);
-			return true;
-		}
-		swi_deleted_clear(sn, row->ref.id);
+	if (!fresh && swi_dir_is_deleted(sn, row->ref.id)) {
+		swi_deleted_drop(sn, l->peer, row->ref);
+		return true;
 	}
+	if (fresh)
+		swi_deleted_clear(sn, row->ref.id);
 	rec = swi_rec_get(sn, row->ref);
 	rec->len = row->len;
 	swi_rec_add_copy(sn, rec,
@@ -389,94 +379,6 @@ void swi_dir_tell_again(struct swi_timer *t)
 
 	if (p->node)
 		swi_announce_node(p->sn, p->node);
-}
-
-/* ---- deleting ---- */
-
-void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
-{
-	struct swi_object_head head;
-	struct swi_local lo;
-
-	if (swi_local_find(sn, id, &lo))
-		swi_object_deleted(sn, &lo.hit);
-	else if (sn->spill && swi_spill_find(sn->spill, id, &head))
-		swi_notify_deleted(sn, (struct swarm_ref){.id = id, .home = head.home}, head.len);
-	if (sn->spill)
-		swi_spill_forget(sn->spill, id);
-	swi_evict_forget(sn, id);
-	swi_attr_forget(sn, id);
-}
-
-static void delete_here(struct swi_snode *sn, struct swarm_ref ref)
-{
-	struct swi_peer *heir;
-	struct swi_rec *rec;
-	uint8_t buf[32];
-	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
-
-	if (sn->hooks.obj_keep && sn->hooks.obj_keep(sn->hooks.ctx, ref.id))
-		return;
-	rec = swi_rec_get(sn, ref);
-	swi_wr_ref(&w, ref);
-	for (uint32_t i = 0; i < rec->count; i++) {
-		struct swi_peer *p = swi_peer_find(sn, rec->copies[i].node);
-
-		if (p)
-			(void)swi_peer_send(sn, p, SWI_S_DROP, buf, w.len);
-	}
-	rec->count = 0;
-	rec->lost = false;
-	rec->state = SWI_DIR_UNKNOWN;
-	swi_rec_set_text(rec, NULL);
-	swi_dir_drop_local(sn, ref.id);
-	swi_deleted_add(sn, ref);
-	swi_rec_touch(sn, rec);
-	/* The heir may have the record already. A name has no heir: its next home is told of copies, of which there are none now. */
-	heir = ref.home ? swi_peer_find(sn, sn->draining.heir) : NULL;
-	if (heir)
-		(void)swi_peer_send(sn, heir, SWI_S_DELETE, buf, w.len);
-}
-
-void swi_delete(struct swi_snode *sn, struct swarm_ref ref)
-{
-	int code;
-	const uint32_t home = swi_dir_home(sn, ref, &code);
-	struct swi_peer *p = home ? swi_peer_find(sn, home) : NULL;
-	uint8_t buf[32];
-	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
-
-	if (home == sn->node) {
-		delete_here(sn, ref);
-		return;
-	}
-	if (!p) { /* no home, no record: what is left elsewhere goes with its nodes */
-		swi_dir_drop_local(sn, ref.id);
-		return;
-	}
-	swi_wr_ref(&w, ref); /* the home sends a DROP to every copy, ours too */
-	(void)swi_peer_send(sn, p, SWI_S_DELETE, buf, w.len);
-}
-
-int swi_dir_on_delete(struct swi_link *l, struct swi_rd *body)
-{
-	struct swarm_ref ref;
-
-	if (swi_smsg_get_ref(body, &ref))
-		return SWARM_EPROTO;
-	/* As its home, whatever our view of the members says: two views must not pass it on for ever. */
-	delete_here(l->sn, ref);
-	return 0;
-}
-
-int swi_dir_on_drop(struct swi_link *l, struct swi_rd *body)
-{
-	struct swarm_ref ref;
-
-	if (swi_smsg_get_ref(body, &ref))
-		return SWARM_EPROTO;
-	swi_dir_drop_local(l->sn, ref.id);
-	return 0;
 }
 
 /* ---- inheritance ---- */

@@ -11,6 +11,7 @@
 #include "store/attr.h"
 #include "store/cast.h"
 #include "store/clients.h"
+#include "store/delete.h"
 #include "store/digest.h"
 #include "store/directory.h"
 #include "store/drain.h"

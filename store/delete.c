@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* delete.c - see delete.h. */
+#include "store/delete.h"
+#include "store/snode_internal.h"
+
+/* ---- what is remembered ---- */
+
+static struct swi_deleted *find(struct swi_snode *sn, struct swarm_oid id)
+{
+	struct swi_deleted *d;
+
+	HASH_FIND(hh, sn->dir.deleted, &id, sizeof(id), d);
+	return d;
+}
+
+bool swi_dir_is_deleted(struct swi_snode *sn, struct swarm_oid id)
+{
+	return find(sn, id) != NULL;
+}
+
+static void deleted_free(struct swi_snode *sn, struct swi_deleted *d)
+{
+	HASH_DELETE(hh, sn->dir.deleted, d);
+	free(d);
+}
+
+void swi_deleted_clear(struct swi_snode *sn, struct swarm_oid id)
+{
+	struct swi_deleted *d = find(sn, id);
+
+	if (d)
+		deleted_free(sn, d);
+}
+
+void swi_deleted_add(struct swi_snode *sn, struct swarm_ref ref)
+{
+	struct swi_deleted *d = calloc(1, sizeof(*d));
+
+	swi_deleted_clear(sn, ref.id);
+	if (!d)
+		return;
+	d->id = ref.id;
+	d->named = !ref.home;
+	HASH_ADD(hh, sn->dir.deleted, id, sizeof(d->id), d);
+	if (HASH_COUNT(sn->dir.deleted) > SWI_DELETED_MAX)
+		deleted_free(sn, sn->dir.deleted); /* the hash is in order of insertion */
+}
+
+void swi_deleted_moved(struct swi_snode *sn)
+{
+	struct swi_deleted *d, *next;
+
+	HASH_ITER(hh, sn->dir.deleted, d, next)
+		if (d->named && swi_home_of(sn, (struct swarm_ref){.id = d->id}) != sn->node)
+			deleted_free(sn, d);
+}
+
+void swi_deleted_fini(struct swi_snode *sn)
+{
+	while (sn->dir.deleted)
+		deleted_free(sn, sn->dir.deleted);
+}
+
+/* ---- deleting ---- */
+
+void swi_deleted_drop(struct swi_snode *sn, struct swi_peer *p, struct swarm_ref ref)
+{
+	uint8_t buf[32];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	swi_wr_ref(&w, ref);
+	(void)swi_peer_send(sn, p, SWI_S_DROP, buf, w.len);
+}
+
+void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
+{
+	struct swi_object_head head;
+	struct swi_local lo;
+
+	if (swi_local_find(sn, id, &lo))
+		swi_object_deleted(sn, &lo.hit);
+	else if (sn->spill && swi_spill_find(sn->spill, id, &head))
+		swi_notify_deleted(sn, (struct swarm_ref){.id = id, .home = head.home}, head.len);
+	if (sn->spill)
+		swi_spill_forget(sn->spill, id);
+	swi_evict_forget(sn, id);
+	swi_attr_forget(sn, id);
+}
+
+static void delete_here(struct swi_snode *sn, struct swarm_ref ref)
+{
+	struct swi_peer *heir;
+	struct swi_rec *rec;
+	uint8_t buf[32];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	if (sn->hooks.obj_keep && sn->hooks.obj_keep(sn->hooks.ctx, ref.id))
+		return;
+	rec = swi_rec_get(sn, ref);
+	for (uint32_t i = 0; i < rec->count; i++) {
+		struct swi_peer *p = swi_peer_find(sn, rec->copies[i].node);
+
+		if (p)
+			swi_deleted_drop(sn, p, ref);
+	}
+	rec->count = 0;
+	rec->lost = false;
+	rec->state = SWI_DIR_UNKNOWN;
+	swi_rec_set_text(rec, NULL);
+	swi_dir_drop_local(sn, ref.id);
+	swi_deleted_add(sn, ref);
+	swi_rec_touch(sn, rec);
+	/* The heir may have the record already. A name has no heir: its next home is told of copies, of which there are none now. */
+	heir = ref.home ? swi_peer_find(sn, sn->draining.heir) : NULL;
+	swi_wr_ref(&w, ref);
+	if (heir)
+		(void)swi_peer_send(sn, heir, SWI_S_DELETE, buf, w.len);
+}
+
+void swi_delete(struct swi_snode *sn, struct swarm_ref ref)
+{
+	int code;
+	const uint32_t home = swi_dir_home(sn, ref, &code);
+	struct swi_peer *p = home ? swi_peer_find(sn, home) : NULL;
+	uint8_t buf[32];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	if (home == sn->node) {
+		delete_here(sn, ref);
+		return;
+	}
+	if (!p) { /* no home, no record: what is left elsewhere goes with its nodes */
+		swi_dir_drop_local(sn, ref.id);
+		return;
+	}
+	swi_wr_ref(&w, ref); /* the home sends a DROP to every copy, ours too */
+	(void)swi_peer_send(sn, p, SWI_S_DELETE, buf, w.len);
+}
+
+int swi_dir_on_delete(struct swi_link *l, struct swi_rd *body)
+{
+	struct swarm_ref ref;
+
+	if (swi_smsg_get_ref(body, &ref))
+		return SWARM_EPROTO;
+	/* As its home, whatever our view of the members says: two views must not pass it on for ever. */
+	delete_here(l->sn, ref);
+	return 0;
+}
+
+int swi_dir_on_drop(struct swi_link *l, struct swi_rd *body)
+{
+	struct swarm_ref ref;
+
+	if (swi_smsg_get_ref(body, &ref))
+		return SWARM_EPROTO;
+	swi_dir_drop_local(l->sn, ref.id);
+	return 0;
+}
