@@ -103,7 +103,7 @@ int swi_announce_step(struct swi_snode *sn)
 	if (!a->running)
 		return 0;
 	for (uint32_t n = 0; n < SLOTS_A_STEP && a->left; n++, a->left--) {
-		if (swi_local_at(sn, a->slot, &lo))
+		if (swi_local_at(sn, a->slot, &lo) && !swi_dir_is_new(sn, &lo))
 			tell_again(sn, lo.ref, lo.len, lo.flags & SWI_OBJ_F_SECONDARY, false);
 		a->slot = a->slot + 1 == slots ? 0 : a->slot + 1;
 	}

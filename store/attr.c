@@ -121,10 +121,13 @@ static void ttl_due(struct swi_timer *t)
 	struct swi_attr *at = swi_container_of(t, struct swi_attr, ttl);
 	struct swi_snode *sn = at->sn;
 	const struct swarm_ref ref = at->ref;
+	struct swi_index_hit hit;
 	struct swi_local lo;
 	uint64_t len;
 
 	sn->attrs.expiring--; /* the timer has stopped */
+	if (swi_index_find_dead(&sn->index, swi_index_key(ref.id), &hit))
+		return; /* a client has just deleted it, which we read next; what has its name by now is another one */
 	if (being_read(sn, ref.id)) {
 		set_ttl(at, sn->now_ns + READER_NS);
 		return;

@@ -99,6 +99,8 @@ void swi_client_condemn(struct swi_client *cl, const char *what);
 /* ---- grant.c ---- */
 /* Gives an object's bytes back: at once, or when the open grant they lie in ends. */
 void swi_grant_free(struct swi_snode *sn, uint64_t offset, uint64_t bytes);
+/* Was it made in a grant that still stands? Its client says all there is to say of an object before it gives the grant back. */
+bool swi_in_grant(struct swi_snode *sn, uint64_t offset);
 /* SWI_L_CHUNK, SWI_L_CHUNK_DONE. < 0: nonsense. */
 int swi_grant_request(struct swi_client *cl, const struct swi_msg *msg);
 int swi_grant_done(struct swi_client *cl, const struct swi_msg *msg);

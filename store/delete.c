@@ -72,13 +72,13 @@ void swi_deleted_drop(struct swi_snode *sn, struct swi_peer *p, struct swarm_ref
 	(void)swi_peer_send(sn, p, SWI_S_DROP, buf, w.len);
 }
 
-void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
+/* @lo: what is in memory, NULL = nothing was. It is looked for once: what a client puts meanwhile stays. */
+static void drop_found(struct swi_snode *sn, struct swarm_oid id, const struct swi_local *lo)
 {
 	struct swi_object_head head;
-	struct swi_local lo;
 
-	if (swi_local_find(sn, id, &lo))
-		swi_object_deleted(sn, &lo.hit);
+	if (lo)
+		swi_object_deleted(sn, &lo->hit);
 	else if (sn->spill && swi_spill_find(sn->spill, id, &head))
 		swi_notify_deleted(sn, (struct swarm_ref){.id = id, .home = head.home}, head.len);
 	if (sn->spill)
@@ -87,7 +87,53 @@ void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
 	swi_attr_forget(sn, id);
 }
 
-static void delete_here(struct swi_snode *sn, struct swarm_ref ref)
+void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
+{
+	struct swi_local lo;
+
+	drop_found(sn, id, swi_local_find(sn, id, &lo) ? &lo : NULL);
+}
+
+/* @lo stays: what is gone is what was here before it. */
+static void drop_before(struct swi_snode *sn, const struct swi_local *lo)
+{
+	const struct swarm_oid id = lo->ref.id;
+	struct swi_object_head old;
+
+	swi_evict_forget(sn, id); /* if it is @lo that is being written, that was for nothing */
+	if (!sn->spill || !swi_spill_find(sn->spill, id, &old))
+		return;
+	if (lo->flags & SWI_OBJ_F_DIGEST && old.len == lo->len &&
+	    atomic_load_explicit(&old.digest, memory_order_relaxed) == lo->digest)
+		return; /* it is @lo that was written */
+	swi_notify_deleted(sn, lo->ref, old.len);
+	swi_spill_forget(sn->spill, id);
+}
+
+/*
+ * A client that deletes hides what is in memory before it says so, unless the home decides when it goes. So when we read that it
+ * did, what we find in a client's room was put since.
+ */
+static bool put_since(struct swi_snode *sn, const struct swi_local *lo)
+{
+	return swi_dir_is_new(sn, lo) ||
+	       (!atomic_load_explicit(&sn->shm->keeps, memory_order_relaxed) && swi_in_grant(sn, lo->offset));
+}
+
+static void drop_here(struct swi_snode *sn, struct swarm_ref ref, bool asked)
+{
+	struct swi_local lo;
+	const bool found = swi_local_find(sn, ref.id, &lo);
+
+	if (!found || !asked || !put_since(sn, &lo)) {
+		drop_found(sn, ref.id, found ? &lo : NULL);
+		return;
+	}
+	drop_before(sn, &lo);
+	swi_attr_forget(sn, ref.id); /* nothing was asked for the new one yet */
+}
+
+static void delete_here(struct swi_snode *sn, struct swarm_ref ref, bool asked)
 {
 	struct swi_peer *heir;
 	struct swi_rec *rec;
@@ -107,7 +153,7 @@ static void delete_here(struct swi_snode *sn, struct swarm_ref ref)
 	rec->lost = false;
 	rec->state = SWI_DIR_UNKNOWN;
 	swi_rec_set_text(rec, NULL);
-	swi_dir_drop_local(sn, ref.id);
+	drop_here(sn, ref, asked);
 	swi_deleted_add(sn, ref);
 	swi_rec_touch(sn, rec);
 	/* The heir may have the record already. A name has no heir: its next home is told of copies, of which there are none now. */
@@ -117,7 +163,7 @@ static void delete_here(struct swi_snode *sn, struct swarm_ref ref)
 		(void)swi_peer_send(sn, heir, SWI_S_DELETE, buf, w.len);
 }
 
-void swi_delete(struct swi_snode *sn, struct swarm_ref ref)
+static void delete_ref(struct swi_snode *sn, struct swarm_ref ref, bool asked)
 {
 	int code;
 	const uint32_t home = swi_dir_home(sn, ref, &code);
@@ -126,15 +172,25 @@ void swi_delete(struct swi_snode *sn, struct swarm_ref ref)
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
 	if (home == sn->node) {
-		delete_here(sn, ref);
+		delete_here(sn, ref, asked);
 		return;
 	}
 	if (!p) { /* no home, no record: what is left elsewhere goes with its nodes */
-		swi_dir_drop_local(sn, ref.id);
+		drop_here(sn, ref, asked);
 		return;
 	}
 	swi_wr_ref(&w, ref); /* the home sends a DROP to every copy, ours too */
 	(void)swi_peer_send(sn, p, SWI_S_DELETE, buf, w.len);
+}
+
+void swi_delete(struct swi_snode *sn, struct swarm_ref ref)
+{
+	delete_ref(sn, ref, false);
+}
+
+void swi_dir_delete_asked(struct swi_snode *sn, struct swarm_ref ref)
+{
+	delete_ref(sn, ref, true);
 }
 
 int swi_dir_on_delete(struct swi_link *l, struct swi_rd *body)
@@ -144,8 +200,19 @@ int swi_dir_on_delete(struct swi_link *l, struct swi_rd *body)
 	if (swi_smsg_get_ref(body, &ref))
 		return SWARM_EPROTO;
 	/* As its home, whatever our view of the members says: two views must not pass it on for ever. */
-	delete_here(l->sn, ref);
+	delete_here(l->sn, ref, false);
 	return 0;
+}
+
+static void drop_asked_by_home(struct swi_snode *sn, struct swarm_ref ref)
+{
+	struct swi_local lo;
+	const bool found = swi_local_find(sn, ref.id, &lo);
+
+	if (found && swi_dir_is_new(sn, &lo))
+		drop_before(sn, &lo);
+	else
+		drop_found(sn, ref.id, found ? &lo : NULL);
 }
 
 int swi_dir_on_drop(struct swi_link *l, struct swi_rd *body)
@@ -154,6 +221,6 @@ int swi_dir_on_drop(struct swi_link *l, struct swi_rd *body)
 
 	if (swi_smsg_get_ref(body, &ref))
 		return SWARM_EPROTO;
-	swi_dir_drop_local(l->sn, ref.id);
+	drop_asked_by_home(l->sn, ref);
 	return 0;
 }

@@ -24,7 +24,9 @@ void swi_deleted_clear(struct swi_snode *sn, struct swarm_oid id);
 void swi_deleted_moved(struct swi_snode *sn);
 void swi_deleted_fini(struct swi_snode *sn);
 
-/* Removes the local copies of an object, in memory and on disk. */
+/* As swi_delete(), asked for by a client of this node: what was put here under the same id since then stays. */
+void swi_dir_delete_asked(struct swi_snode *sn, struct swarm_ref ref);
+/* Removes the local copies of an object, in memory and on disk. What is known of others stays. */
 void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id);
 /* A holder is told that it has a copy of what was deleted. */
 void swi_deleted_drop(struct swi_snode *sn, struct swi_peer *p, struct swarm_ref ref);

@@ -20,6 +20,7 @@
 #define SWI_REC_TEXT 48
 
 struct swi_deleted;
+struct swi_local;
 
 struct swi_copy {
 	uint32_t node;
@@ -78,8 +79,13 @@ void swi_dir_have(struct swi_snode *sn, struct swarm_ref ref, uint64_t len, uint
 /* As swi_dir_add_copy(), of an object that we answer for under whatever reference: a name, or one that we inherited. */
 void swi_dir_copy_at(struct swi_snode *sn, struct swarm_ref ref, uint32_t node, uint64_t len, bool primary);
 void swi_dir_have_not(struct swi_snode *sn, struct swarm_ref ref, uint32_t node, int reason);
-/* clients.c: a client announced a seal (SWI_L_SEALED). */
-void swi_snode_sealed(struct swi_snode *sn, struct swarm_ref ref, uint64_t len);
+/* clients.c: a client announced a seal (SWI_L_SEALED), or would have. Nothing happens if the object has gone from there. */
+void swi_snode_sealed(struct swi_snode *sn, struct swarm_oid id, uint64_t offset);
+/*
+ * Nobody was told of it, but its client is about to say SEALED, or has said so and we have not read it. Until then nothing
+ * is said of it: whatever is known or asked about this name means an object that was here before.
+ */
+bool swi_dir_is_new(struct swi_snode *sn, const struct swi_local *lo);
 /* As swi_watch(), by a fetch: the home may answer with a lease, which goes to swi_fetch_leased(). */
 void swi_watch_bytes(struct swi_snode *sn, struct swi_watch *w);
 /* The record as it would travel to an heir; false: nothing worth telling. */

@@ -219,8 +219,8 @@ void swi_dir_have(struct swi_snode *sn, struct swarm_ref ref, uint64_t len, uint
 	const struct swi_smsg_copy row = {.ref = ref, .node = sn->node, .flags = flags, .len = len};
 	struct swi_rec *rec = swi_dir_find(sn, ref.id);
 
-	if ((flags & SWI_COPY_PRIMARY) && !(flags & SWI_COPY_AGAIN)) {
-		swi_deleted_clear(sn, ref.id);
+	if (flags & SWI_COPY_PRIMARY) {
+		swi_deleted_clear(sn, ref.id); /* a delete left none here: it was made since */
 	} else if (swi_dir_is_deleted(sn, ref.id)) { /* it was on its way here when it was deleted */
 		swi_dir_drop_local(sn, ref.id);
 		return;
@@ -281,15 +281,25 @@ void swi_dir_have_not(struct swi_snode *sn, struct swarm_ref ref, uint32_t node,
 	swi_rec_touch(sn, rec);
 }
 
-void swi_snode_sealed(struct swi_snode *sn, struct swarm_ref ref, uint64_t len)
+bool swi_dir_is_new(struct swi_snode *sn, const struct swi_local *lo)
+{
+	/* Of a client that was cut off nothing is read any more; its grants end. */
+	return lo->flags & SWI_OBJ_F_NEW && swi_in_grant(sn, lo->offset);
+}
+
+void swi_snode_sealed(struct swi_snode *sn, struct swarm_oid id, uint64_t offset)
 {
 	struct swi_local lo;
 
-	if (swi_local_find(sn, ref.id, &lo)) {
-		swi_dir_have(sn, ref, lo.len, SWI_COPY_PRIMARY);
-		swi_notify_sealed(sn, &lo);
+	/* Another one under this id was made after this one was deleted, and will be announced itself. */
+	if (!swi_local_find(sn, id, &lo) || lo.offset != offset)
+		return;
+	if (lo.flags & SWI_OBJ_F_NEW) {
+		swi_local_set_flags(&lo, 0, SWI_OBJ_F_NEW);
+		swi_attr_forget(sn, id); /* was asked for another one that had its name */
 	}
-	(void)len; /* foreign; the header was checked instead */
+	swi_dir_have(sn, lo.ref, lo.len, SWI_COPY_PRIMARY);
+	swi_notify_sealed(sn, &lo);
 }
 
 void swi_dir_found(struct swi_snode *sn, struct swarm_oid id)

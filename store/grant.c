@@ -108,6 +108,11 @@ static void grant_end(struct swi_snode *sn, struct swi_grant *g, uint64_t limit)
 	free(g);
 }
 
+bool swi_in_grant(struct swi_snode *sn, uint64_t offset)
+{
+	return grant_of(sn, offset) != NULL;
+}
+
 void swi_grant_free(struct swi_snode *sn, uint64_t offset, uint64_t bytes)
 {
 	uint64_t ext;
@@ -371,7 +376,7 @@ static void finish_kill(struct swi_snode *sn, const struct swi_index_hit *hit)
 	const struct swarm_ref ref = {.id = {.w = {h->oid[0], h->oid[1]}}, .home = h->home};
 
 	if (swi_object_deleted(sn, hit))
-		swi_delete(sn, ref);
+		swi_dir_delete_asked(sn, ref);
 }
 
 /* The object of a seal that did not come to its end: hidden, or counted and announced. */
@@ -396,11 +401,8 @@ static void undo_seal(struct swi_client *cl, const struct swi_intent *in, uint64
 		atomic_fetch_add_explicit(&sn->shm->objects, 1, memory_order_relaxed);
 	if (!there && !was)
 		atomic_store_explicit(&h->state, SWI_OBJ_ABORTED, memory_order_relaxed);
-	if (!there)
-		return;
-	const struct swarm_ref ref = {.id = {.w = {h->oid[0], h->oid[1]}}, .home = h->home};
-
-	swi_snode_sealed(sn, ref, h->len); /* and perhaps not announced; twice does no harm */
+	if (there) /* and perhaps not announced; twice does no harm */
+		swi_snode_sealed(sn, (struct swarm_oid){.w = {h->oid[0], h->oid[1]}}, offset);
 }
 
 /* What an intent names may be gone, and somebody else's object lie there by now, or be written: the index decides. */

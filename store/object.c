@@ -282,10 +282,11 @@ int swi_lc_contains(struct swi_lc *lc, struct swarm_ref ref)
 static int try_create(struct swi_lc *lc, struct swarm_ref ref, uint64_t len, bool blind,
 		      struct swarm_buf *out_buf)
 {
+	const bool peers = atomic_load_explicit(&lc->index.head->clustered, memory_order_relaxed);
 	struct swi_object_head head = {.oid = {ref.id.w[0], ref.id.w[1]},
 				       .home = ref.home,
 				       .len = len,
-				       .flags = ref.home ? 0 : SWI_OBJ_F_NAMED};
+				       .flags = ref.home ? 0 : SWI_OBJ_F_NAMED | (peers ? SWI_OBJ_F_NEW : 0)};
 	struct swi_chunk *c;
 	uint64_t offset;
 
@@ -457,24 +458,24 @@ static void drop_intent(struct swi_intent *in)
 	atomic_store_explicit(&in->what, 0, memory_order_release);
 }
 
-static void announce(struct swi_lc *lc, struct swarm_ref ref, uint64_t len)
+static void announce(struct swi_lc *lc, struct swarm_ref ref, uint64_t offset)
 {
 	uint8_t buf[32];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
 	swi_wr_ref(&w, ref);
-	swi_wr_u64(&w, len);
+	swi_wr_u64(&w, offset);
 	(void)!swi_lc_post(lc, SWI_L_SEALED, buf, w.len, NULL);
 }
 
 /* For subscribers only: nobody waits, so neither do we; what cannot be said is counted. */
-static void mention(struct swi_lc *lc, struct swarm_ref ref, uint64_t len)
+static void mention(struct swi_lc *lc, struct swarm_ref ref, uint64_t offset)
 {
 	uint8_t buf[32];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
 	swi_wr_ref(&w, ref);
-	swi_wr_u64(&w, len);
+	swi_wr_u64(&w, offset);
 	if (swi_lc_try_post(lc, SWI_L_SEALED, buf, w.len, NULL))
 		atomic_fetch_add_explicit(&lc->shm->unsaid, 1, memory_order_relaxed);
 }
@@ -489,6 +490,7 @@ int swi_lc_seal(struct swi_lc *lc, struct swarm_buf *buf)
 	if (!c)
 		return -EINVAL;
 	struct swi_intent *in = take_intent(lc, buf->priv[1], false);
+	const bool promised = h->flags & SWI_OBJ_F_NEW; /* the node changes them as soon as it is published */
 
 	atomic_store_explicit(&h->state, SWI_OBJ_SEALED, memory_order_release);
 	rc = swi_index_insert(&lc->index, swi_index_key(buf->ref.id), c->gen, buf->priv[1],
@@ -501,11 +503,11 @@ int swi_lc_seal(struct swi_lc *lc, struct swarm_buf *buf)
 				      memory_order_relaxed);
 	/* Sealed first, waiters read after (seq_cst). Partner: swi_want(), which raises it and then looks. */
 	if (!rc &&
-	    (atomic_load(&index->waiters) ||
+	    (atomic_load(&index->waiters) || promised ||
 	     (!buf->ref.home && atomic_load_explicit(&index->clustered, memory_order_relaxed))))
-		announce(lc, buf->ref, buf->len);
+		announce(lc, buf->ref, buf->priv[1]);
 	else if (!rc && SWI_UNLIKELY(atomic_load(&index->subscribers))) /* partner: do_subscribe() in notify.c */
-		mention(lc, buf->ref, buf->len);
+		mention(lc, buf->ref, buf->priv[1]);
 	drop_intent(in); /* only now: a node that was not told of the object tells those who wait for it */
 	swi_chunk_put(lc, c);
 	memset(buf, 0, sizeof(*buf));

@@ -14,7 +14,7 @@ enum swi_lmsg {
 	SWI_L_REPLY = 0x01,	 /* node -> client */
 	SWI_L_CHUNK = 0x02,	 /* {u64 bytes, u8 large, u64 timeout_ns} -> {u64 offset, u64 bytes, u32 gen} */
 	SWI_L_CHUNK_DONE = 0x03, /* {u64 offset, u64 used}: nothing more is created in it (no answer) */
-	SWI_L_SEALED = 0x04,	 /* {ref, u64 len}: announced when waiters > 0, or named and clustered (no answer) */
+	SWI_L_SEALED = 0x04,	 /* {ref, u64 offset of its header}: announced when waiters > 0, or named and clustered (no answer) */
 	SWI_L_GET = 0x05,	 /* {ref, u64 timeout_ns, or u32 event after them} -> {u64 offset, u32 gen20, u64 len}; held until HELD_DONE or the client's end */
 	SWI_L_HELD_DONE = 0x06,	 /* {u64 offset}: ends one hold that a GET answer gave (no answer) */
 	SWI_L_WAIT = 0x07,	 /* {u32 n, u32 min, u64 timeout_ns, n x ref} -> {u32 ready, n x u8}; status -ETIMEDOUT also carries them after the text */

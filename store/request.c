@@ -476,11 +476,11 @@ static int do_sealed(struct swi_client *cl, const struct swi_msg *msg)
 {
 	struct swi_rd r = swi_rd_init(msg->body, msg->len);
 	const struct swarm_ref ref = swi_rd_ref(&r);
-	const uint64_t len = swi_rd_u64(&r);
+	const uint64_t offset = swi_rd_u64(&r);
 
 	if (!swi_rd_done(&r))
 		return -EPROTO;
-	swi_snode_sealed(cl->sn, ref, len);
+	swi_snode_sealed(cl->sn, ref.id, offset);
 	return 0;
 }
 
@@ -495,7 +495,7 @@ static int do_delete(struct swi_client *cl, const struct swi_msg *msg)
 		return -EPROTO;
 	while (swi_index_find_dead(&sn->index, swi_index_key(ref.id), &hit))
 		swi_object_deleted(sn, &hit);
-	swi_delete(sn, ref);
+	swi_dir_delete_asked(sn, ref);
 	return 0;
 }
 

@@ -30,6 +30,7 @@ enum swi_obj_state {
 #define SWI_OBJ_F_SECONDARY 0x01u /* a copy; the primary is elsewhere: may be dropped at any time */
 #define SWI_OBJ_F_DIGEST    0x02u /* digest is set */
 #define SWI_OBJ_F_NAMED	    0x04u /* created with home == 0 */
+#define SWI_OBJ_F_NEW	    0x08u /* named, made while there are peers: its client says SEALED; until the node has read that nobody was told of it */
 
 struct swi_object_head {
 	uint32_t magic;
