@@ -80,11 +80,15 @@ static bool moved(struct swi_snode *sn, struct swarm_ref ref)
 static void tell_again(struct swi_snode *sn, struct swarm_ref ref, uint64_t len, bool secondary,
 		       bool spilled)
 {
+	uint8_t flags = (uint8_t)((secondary ? 0 : SWI_COPY_PRIMARY) | (spilled ? SWI_COPY_SPILLED : 0));
+
 	if (ref.home == sn->node || !moved(sn, ref))
 		return;
-	swi_dir_have(sn, ref, len,
-		     (uint8_t)(SWI_COPY_AGAIN | (secondary ? 0 : SWI_COPY_PRIMARY) |
-			       (spilled ? SWI_COPY_SPILLED : 0)));
+	if (secondary || !swi_untold(sn, ref.id))
+		flags |= SWI_COPY_AGAIN;
+	else if (swi_untold_on_way(sn, ref.id, swi_home_of(sn, ref)))
+		return;
+	swi_dir_have(sn, ref, len, flags);
 }
 
 static void each_spilled(void *ctx, const struct swi_object_head *head)

@@ -85,6 +85,7 @@ static void drop_found(struct swi_snode *sn, struct swarm_oid id, const struct s
 		swi_spill_forget(sn->spill, id);
 	swi_evict_forget(sn, id);
 	swi_attr_forget(sn, id);
+	swi_untold_forget(sn, id);
 }
 
 void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
@@ -204,14 +205,16 @@ int swi_dir_on_delete(struct swi_link *l, struct swi_rd *body)
 	return 0;
 }
 
+/* What the home does not know yet is not what it wants gone. */
 static void drop_asked_by_home(struct swi_snode *sn, struct swarm_ref ref)
 {
+	const bool untold = swi_untold(sn, ref.id);
 	struct swi_local lo;
 	const bool found = swi_local_find(sn, ref.id, &lo);
 
-	if (found && swi_dir_is_new(sn, &lo))
+	if (found && (untold || swi_dir_is_new(sn, &lo)))
 		drop_before(sn, &lo);
-	else
+	else if (!untold) /* else it is on disk alone, and so is nothing older */
 		drop_found(sn, ref.id, found ? &lo : NULL);
 }
 

@@ -118,7 +118,7 @@ void swi_remote_tell(struct swi_snode *sn, struct swi_rec *rec, struct swi_remot
 int swi_dir_on_locate(struct swi_link *l, struct swi_rd *body);
 int swi_dir_on_unwatch(struct swi_link *l, struct swi_rd *body);
 int swi_dir_on_copies(struct swi_link *l, struct swi_rd *body);
-int swi_dir_on_not_home(struct swi_link *l, struct swi_rd *body);
+int swi_dir_on_told(struct swi_link *l, struct swi_rd *body);
 /* peer.tell is due: what is here is told once more to the homes that @peer may be. */
 void swi_dir_tell_again(struct swi_timer *peer_tell);
 int swi_dir_on_xfer(struct swi_link *l, struct swi_rd *body);

@@ -14,6 +14,7 @@
 
 #define TROUBLE_SHOWN 64u /* so much of the end of a damaged file's path: an explanation is short */
 #define TELL_AGAIN_NS (100 * NS_PER_MS)
+#define TOLD_HEAD     12u /* u64 number, u32 ids */
 
 /* ---- proxies: asking ---- */
 
@@ -212,6 +213,8 @@ static void row_to_home(struct swi_snode *sn, const struct swi_smsg_copy *row)
 
 	if (p && row->node)
 		swi_peer_say_copy(sn, p, row, lazy);
+	else if (home == sn->node)
+		swi_untold_forget(sn, row->ref.id);
 }
 
 void swi_dir_have(struct swi_snode *sn, struct swarm_ref ref, uint64_t len, uint8_t flags)
@@ -259,6 +262,8 @@ void swi_dir_have_not(struct swi_snode *sn, struct swarm_ref ref, uint32_t node,
 	struct swi_rec *rec;
 	int code;
 
+	if (node == sn->node)
+		swi_untold_forget(sn, ref.id);
 	if (swi_dir_home(sn, ref, &code) != sn->node) {
 		row_to_home(sn, &row);
 		return;
@@ -352,19 +357,29 @@ static bool copy_row(struct swi_link *l, const struct swi_smsg_copy *row)
 
 int swi_dir_on_copies(struct swi_link *l, struct swi_rd *body)
 {
+	struct swi_smsg_told told = {.req = swi_rd_u64(body)};
 	struct swi_smsg_copy row;
-	bool ours = true;
+	struct swi_wr w, head;
+	uint8_t *buf;
 	uint32_t n;
 
 	if (swi_smsg_get_count(body, SWI_SMSG_COPY_BYTES, &n))
 		return SWARM_EPROTO;
-	while (n--) {
-		if (swi_smsg_get_copy(body, &row))
-			return SWARM_EPROTO;
-		ours = copy_row(l, &row) && ours;
+	buf = malloc(TOLD_HEAD + (uint64_t)n * sizeof(row.ref.id));
+	SWI_BUG_ON(!buf);
+	head = swi_wr_init(buf, TOLD_HEAD);
+	w = swi_wr_init(buf, TOLD_HEAD + n * (uint32_t)sizeof(row.ref.id));
+	w.len = TOLD_HEAD;
+	for (; n && !swi_smsg_get_copy(body, &row); n--) {
+		if (copy_row(l, &row))
+			continue;
+		swi_wr_oid(&w, row.ref.id);
+		told.refused++;
 	}
-	if (!ours)
-		(void)swi_peer_send(l->sn, l->peer, SWI_S_NOT_HOME, NULL, 0);
+	swi_smsg_put_told(&head, &told);
+	if (swi_rd_done(body) && (told.req || told.refused))
+		(void)swi_peer_send(l->sn, l->peer, SWI_S_TOLD, buf, w.len);
+	free(buf);
 	return swi_rd_done(body) ? 0 : SWARM_EPROTO;
 }
 
@@ -372,15 +387,19 @@ int swi_dir_on_copies(struct swi_link *l, struct swi_rd *body)
  * Who learns first of a change of membership tells its copies to homes that have not heard of it: they say so, and are told
  * again. By then they know, or we learned that the home is another.
  */
-int swi_dir_on_not_home(struct swi_link *l, struct swi_rd *body)
+int swi_dir_on_told(struct swi_link *l, struct swi_rd *body)
 {
 	struct swi_peer *p = l->peer;
+	struct swi_rd peek = *body;
+	struct swi_smsg_told m;
 
-	if (!swi_rd_done(body))
+	if (swi_smsg_get_told(&peek, &m))
 		return SWARM_EPROTO;
-	if (!p->tell.pos)
+	if (m.refused && !p->tell.pos)
 		swi_timer_set(&l->sn->timers, &p->tell, l->sn->now_ns + TELL_AGAIN_NS);
-	return 0;
+	const int rc = m.req ? swi_req_answer(l->sn, p, SWI_S_TOLD, body) : 0;
+
+	return rc == -ENOENT ? 0 : rc;
 }
 
 void swi_dir_tell_again(struct swi_timer *t)

@@ -6,6 +6,7 @@
 #define SLOTS_A_STEP 8192u
 #define TAKE_NS	     (60 * NS_PER_S)
 #define ROUND_NS     (20 * NS_PER_MS) /* between two rounds that found nothing new */
+#define LATER_ROUNDS 500u /* so many, of ROUND_NS, a name waits whose home does not answer */
 #define XFER_BYTES   KIB(128)
 #define XFER_TRIES   3u
 
@@ -218,6 +219,16 @@ static void move_begin(struct swi_snode *sn, struct swarm_ref ref, uint64_t len)
 	move_send(m);
 }
 
+/* Its taker asks the home, which would say that what had this name was deleted. */
+static bool too_new(struct swi_snode *sn, struct swarm_oid id, const struct swi_local *lo)
+{
+	struct swi_draining *dr = &sn->draining;
+	const bool yes = dr->waited < LATER_ROUNDS && (swi_untold(sn, id) || (lo && swi_dir_is_new(sn, lo)));
+
+	dr->later = dr->later || yes;
+	return yes;
+}
+
 struct spilled_walk {
 	struct swi_snode *sn;
 	struct swarm_ref ref[MOVES_MAX];
@@ -232,7 +243,7 @@ static void each_spilled(void *ctx, const struct swi_object_head *head)
 	struct swi_moving *m;
 
 	HASH_FIND(hh, sw->sn->draining.moving, &id, sizeof(id), m);
-	if (m || sw->n == sw->max)
+	if (m || sw->n == sw->max || too_new(sw->sn, id, NULL))
 		return;
 	sw->ref[sw->n] = (struct swarm_ref){.id = id, .home = head->home};
 	sw->len[sw->n++] = head->len;
@@ -342,6 +353,7 @@ static void drain_failed(struct swi_snode *sn)
 	dr->d = NULL;
 	dr->status = 0;
 	dr->xfer_tries = 0;
+	dr->waited = 0;
 }
 
 static void walk_memory(struct swi_snode *sn)
@@ -351,7 +363,8 @@ static void walk_memory(struct swi_snode *sn)
 	struct swi_local lo;
 
 	for (uint32_t i = 0; i < SLOTS_A_STEP && dr->left && dr->in_flight < MOVES_MAX; i++) {
-		if (swi_local_at(sn, dr->slot, &lo) && !(lo.flags & SWI_OBJ_F_SECONDARY))
+		if (swi_local_at(sn, dr->slot, &lo) && !(lo.flags & SWI_OBJ_F_SECONDARY) &&
+		    !too_new(sn, lo.ref.id, &lo))
 			move_begin(sn, lo.ref, lo.len);
 		dr->slot = dr->slot + 1 == slots ? 0 : dr->slot + 1;
 		dr->left--;
@@ -380,6 +393,11 @@ int swi_draining_step(struct swi_snode *sn)
 		return 1;
 	}
 	dr->retry_ns = sn->now_ns + ROUND_NS;
+	if (dr->later) {
+		dr->later = false;
+		dr->waited++;
+		return 1;
+	}
 	if (xfer_batch(sn) || dr->told)
 		return 1;
 	status = dr->status;

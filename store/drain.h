@@ -26,6 +26,8 @@ struct swi_draining {
 	uint32_t in_flight;
 	uint64_t slot, left;
 	bool found; /* this round met something to move */
+	bool later; /* and a name whose home does not know it yet */
+	uint32_t waited; /* rounds for such names */
 	uint64_t retry_ns;
 	int status; /* the first failure */
 	struct swi_req xfer;

@@ -126,6 +126,7 @@ int swi_snode_create(const struct swi_snode_opts *opts, struct swi_snode **out, 
 	swi_fetches_init(sn);
 	swi_peers_init(sn);
 	swi_dir_init(sn);
+	swi_untolds_init(sn);
 	swi_digests_init(sn);
 	swi_rooms_init(sn);
 	swi_draining_init(sn);
@@ -167,6 +168,7 @@ void swi_snode_destroy(struct swi_snode *sn)
 	swi_casts_fini(sn);
 	swi_evict_fini(sn);
 	swi_dir_fini(sn);
+	swi_untolds_fini(sn);
 	swi_holds_fini(sn);
 	swi_locators_fini(&sn->locators);
 	swi_rooms_fini(sn);
@@ -217,8 +219,8 @@ int swi_snode_peer_msg(struct swi_snode *sn, struct swi_link *l, uint16_t type, 
 		return swi_dir_on_unwatch(l, body);
 	case SWI_S_COPIES:
 		return swi_dir_on_copies(l, body);
-	case SWI_S_NOT_HOME:
-		return swi_dir_on_not_home(l, body);
+	case SWI_S_TOLD:
+		return swi_dir_on_told(l, body);
 	case SWI_S_LEASE:
 		return swi_serve_on_lease(l, body);
 	case SWI_S_RANGE:
@@ -426,6 +428,7 @@ bool swi_object_deleted(struct swi_snode *sn, const struct swi_index_hit *hit)
 		return false;
 	if (h) {
 		swi_attr_forget(sn, ref.id);
+		swi_untold_forget(sn, ref.id);
 		swi_notify_deleted(sn, ref, len);
 	}
 	return true;

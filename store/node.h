@@ -9,7 +9,7 @@
  *
  * Rooms: clients.c (attached processes: rings, grants, undo), extent.c (who owns which bytes of the
  * arena), hold.c (extents that must stay), peer.c (connections to nodes), directory.c (objects whose home
- * is here), delete.c (what was deleted, and is remembered),
+ * is here), delete.c (what was deleted, and is remembered), untold.c (names that their home does not know yet),
  * census.c (who else has a name that is lost), fetch.c (remote or spilled object -> local extent), direct.c
  * (READs without a message), locator.c (where), lease.c (no reuse under READs), evict.c (what leaves memory), relocate.c (what makes way), node.c (the loop).
  */

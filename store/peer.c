@@ -77,6 +77,7 @@ static void peer_free(struct swi_peer *p)
 	}
 	swi_timer_stop(&sn->timers, &p->retry);
 	swi_timer_stop(&sn->timers, &p->tell);
+	swi_untold_peer_gone(p);
 	queue_drop(p);
 	swi_list_del(&p->dirty);
 	swi_list_del(&p->link);

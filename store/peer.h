@@ -58,6 +58,7 @@ struct swi_peer {
 	struct swi_list reqs;  /* struct swi_req (req.c) */
 	struct swi_wr copies;  /* batch of COPIES rows */
 	uint32_t copies_count;
+	struct swi_telling *telling; /* what must be answered of that batch (untold.h); NULL = nothing */
 	uint64_t copies_due_ns; /* sent by the first step after this */
 	struct swi_wr ends; /* batch of LEASE_END numbers */
 	uint32_t ends_count;

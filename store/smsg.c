@@ -317,6 +317,24 @@ int swi_smsg_get_ref(struct swi_rd *r, struct swarm_ref *out)
 	return 0;
 }
 
+void swi_smsg_put_told(struct swi_wr *w, const struct swi_smsg_told *m)
+{
+	swi_wr_u64(w, m->req);
+	swi_wr_u32(w, m->refused);
+}
+
+int swi_smsg_get_told(struct swi_rd *r, struct swi_smsg_told *out)
+{
+	struct swi_smsg_told m = {0};
+
+	m.req = swi_rd_u64(r);
+	m.refused = swi_rd_u32(r);
+	if (r->bad || (uint64_t)m.refused * sizeof(struct swarm_oid) != r->len - r->pos)
+		return SWARM_EPROTO;
+	*out = m;
+	return 0;
+}
+
 int swi_smsg_get_count(struct swi_rd *r, uint32_t row_bytes, uint32_t *out)
 {
 	const uint32_t n = swi_rd_u32(r);

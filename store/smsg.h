@@ -32,7 +32,7 @@ enum swi_smsg {
 	SWI_S_RANGE = 0x111, /* to a holder: keep this part of it until I have READ it -> LEASED */
 	SWI_S_PARENT = 0x112, /* instead of LEASED: take it from that node, which is getting it (cast.h) */
 	SWI_S_MORE = 0x113,   /* after a LEASED of a part: so much is there now */
-	SWI_S_NOT_HOME = 0x114, /* some COPIES of yours were for a home that I am not, as far as I know: tell again */
+	SWI_S_TOLD = 0x114, /* your COPIES were read, but these were for a home that I am not, as far as I know: tell again */
 };
 
 #define SWI_SMSG_TEXT	  256u /* longest explanation that travels, NUL included */
@@ -110,6 +110,10 @@ struct swi_smsg_copy {
 };
 #define SWI_SMSG_COPY_BYTES (20u + 4u + 1u + 8u + 4u)
 
+struct swi_smsg_told {
+	uint64_t req; /* of the COPIES; 0 = no answer was asked for */
+	uint32_t refused; /* so many ids follow */
+};
 struct swi_smsg_move { /* MOVE, UNWATCH */
 	uint64_t req;
 	struct swarm_ref ref;
@@ -135,6 +139,7 @@ void swi_smsg_put_leased(struct swi_wr *w, const struct swi_smsg_leased *m);
 void swi_smsg_put_parent(struct swi_wr *w, const struct swi_smsg_parent *m);
 void swi_smsg_put_more(struct swi_wr *w, const struct swi_smsg_more *m);
 void swi_smsg_put_copy(struct swi_wr *w, const struct swi_smsg_copy *m); /* one row */
+void swi_smsg_put_told(struct swi_wr *w, const struct swi_smsg_told *m); /* all but the ids */
 void swi_smsg_put_move(struct swi_wr *w, const struct swi_smsg_move *m);
 void swi_smsg_put_done(struct swi_wr *w, const struct swi_smsg_done *m);
 void swi_smsg_put_record(struct swi_wr *w, const struct swi_smsg_record *m); /* one row */
@@ -150,6 +155,7 @@ int swi_smsg_get_more(struct swi_rd *r, struct swi_smsg_more *out);
 int swi_smsg_get_move(struct swi_rd *r, struct swi_smsg_move *out);
 int swi_smsg_get_done(struct swi_rd *r, struct swi_smsg_done *out);
 int swi_smsg_get_ref(struct swi_rd *r, struct swarm_ref *out); /* DELETE, DROP */
+int swi_smsg_get_told(struct swi_rd *r, struct swi_smsg_told *out); /* exactly so many ids are left then */
 /* Rows of a batch: u32 count first, then exactly so many rows of at least @row_bytes. */
 int swi_smsg_get_count(struct swi_rd *r, uint32_t row_bytes, uint32_t *out);
 int swi_smsg_get_copy(struct swi_rd *r, struct swi_smsg_copy *out);

@@ -33,6 +33,7 @@
 #include "store/room.h"
 #include "store/serve.h"
 #include "store/timer.h"
+#include "store/untold.h"
 
 struct swi_snode {
 	struct swi_snode_opts opts; /* as given; tp.bind and the like are not kept */
@@ -63,6 +64,7 @@ struct swi_snode {
 	struct swi_req *reqs; /* by number */
 	uint64_t req_seq;
 	struct swi_dir dir;
+	struct swi_untolds untolds;
 	struct swi_announce announce;
 	struct swi_list digests; /* struct swi_digest */
 	struct swi_leases leases;

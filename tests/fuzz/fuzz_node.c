@@ -338,10 +338,16 @@ static void put_object(struct swi_wr *w, struct swarm_oid id)
 static void put_copies(struct swi_wr *w)
 {
 	const struct swi_smsg_copy c = {.ref = {{{4, 4}}, 1, 0}, .node = 2, .flags = SWI_COPY_PRIMARY, .len = 64};
-	const uint32_t at = begin(w, WHO_STORE, SWI_S_COPIES - SWI_P_STORE);
+	const struct swi_smsg_told t = {.req = 1, .refused = 1};
+	uint32_t at = begin(w, WHO_STORE, SWI_S_COPIES - SWI_P_STORE);
 
+	swi_wr_u64(w, 1);
 	swi_wr_u32(w, 1);
 	swi_smsg_put_copy(w, &c);
+	end(w, at);
+	at = begin(w, WHO_STORE, SWI_S_TOLD - SWI_P_STORE);
+	swi_smsg_put_told(w, &t);
+	swi_wr_oid(w, c.ref.id);
 	end(w, at);
 }
 

@@ -40,6 +40,7 @@ static void try_copies(struct swi_rd *r, struct swi_wr *w)
 	uint32_t n;
 
 	(void)w;
+	(void)swi_rd_u64(r); /* the number of the answer */
 	if (swi_smsg_get_count(r, SWI_SMSG_COPY_BYTES, &n))
 		return;
 	FUZZ_CHECK((uint64_t)n * SWI_SMSG_COPY_BYTES <= r->len);
@@ -61,6 +62,19 @@ static void try_records(struct swi_rd *r, struct swi_wr *w)
 	}
 }
 
+static void try_told(struct swi_rd *r, struct swi_wr *w)
+{
+	struct swi_smsg_told m;
+
+	if (swi_smsg_get_told(r, &m))
+		return;
+	swi_smsg_put_told(w, &m);
+	FUZZ_CHECK(r->pos == w->len && !memcmp(w->buf, r->buf, w->len));
+	while (m.refused--)
+		(void)swi_rd_oid(r);
+	FUZZ_CHECK(swi_rd_done(r));
+}
+
 static void try_ref(struct swi_rd *r, struct swi_wr *w)
 {
 	struct swarm_ref m;
@@ -78,7 +92,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static void (*const decoder[])(struct swi_rd *, struct swi_wr *) = {
 		try_locate, try_located, try_lease, try_leased,
 		try_move,   try_done,	 try_copies, try_records,
-		try_parent, try_more, try_range, try_ref};
+		try_parent, try_more, try_range, try_ref,
+		try_told};
 	static uint8_t again[AGAIN_MAX];
 	struct swi_wr w = swi_wr_init(again, sizeof(again));
 	struct swi_rd r;
@@ -96,9 +111,19 @@ static void seed_copies(struct swi_wr *w)
 {
 	const struct swi_smsg_copy row = {.ref = ref, .node = 2, .flags = SWI_COPY_PRIMARY, .len = 100};
 
+	swi_wr_u64(w, 1);
 	swi_wr_u32(w, 2);
 	swi_smsg_put_copy(w, &row);
 	swi_smsg_put_copy(w, &row);
+}
+
+static void seed_told(struct swi_wr *w)
+{
+	const struct swi_smsg_told m = {.req = 1, .refused = 2};
+
+	swi_smsg_put_told(w, &m);
+	swi_wr_oid(w, ref.id);
+	swi_wr_oid(w, ref.id);
 }
 
 static void seed_records(struct swi_wr *w)
@@ -163,6 +188,9 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 		break;
 	case 11:
 		swi_wr_ref(&w, ref);
+		break;
+	case 12:
+		seed_told(&w);
 		break;
 	default:
 		return 0;

@@ -156,6 +156,8 @@ static void store(struct left *l, struct swi_snode *sn)
 		say(l, "a record to be looked at");
 	if (sn->reqs)
 		say(l, "a request to a peer");
+	if (sn->untolds.by_id || !swi_list_empty(&sn->untolds.tellings))
+		say(l, "a name whose home does not know it");
 	if (sn->leases.by_num)
 		say(l, "a lease");
 	if (!swi_list_empty(&sn->rooms.list) || sn->rooms.bytes)

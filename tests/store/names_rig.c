@@ -80,3 +80,8 @@ void names_deleted_once(struct sim_node *n, struct swarm_ref ref)
 	sim_run(n->sim, 20 * NS_PER_MS);
 	names_nobody_has(n->sim, ref);
 }
+
+void names_drained(struct swi_drain *d, int status)
+{
+	*(int *)d->owner = status + 1;
+}

@@ -19,5 +19,7 @@ void names_everybody_has(struct sim *s, struct swarm_ref ref, uint64_t len);
 void names_nobody_has(struct sim *s, struct swarm_ref ref);
 /* A client of @n makes it, and deletes it; all of that is over on return. */
 void names_deleted_once(struct sim_node *n, struct swarm_ref ref);
+/* swi_drain.cb: *(int *)owner is the status + 1. */
+void names_drained(struct swi_drain *d, int status);
 
 #endif

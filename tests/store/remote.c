@@ -217,6 +217,34 @@ static void test_delete_everywhere(void **state)
 	swarm_store_close(b);
 }
 
+/* A delete and a put, again and again, while nodes read of them when they come to it: the last one is there, and no other. */
+static void test_put_again_at_once(void **state)
+{
+	struct swarm_store *a = rig_open(1, MIB(16), NULL), *b = rig_open(2, MIB(16), NULL);
+	const uint64_t end = swi_now(swi_env_real()) + TEST_LIMIT_NS;
+	char name[32];
+	int rc;
+
+	(void)state;
+	rig_join(a, b);
+	for (uint64_t i = 0; i < 400; i++) {
+		snprintf(name, sizeof(name), "again %d", (int)(i % 20)); /* half of them are at home there */
+		assert_int_equal(swarm_store_delete(a, swarm_ref_named(name)), 0);
+		rig_put(a, swarm_ref_named(name), 100 + i);
+		assert_int_equal(rig_get(a, swarm_ref_named(name), 100 + i, 0), 0);
+	}
+	for (uint64_t i = 380; i < 400; i++) {
+		snprintf(name, sizeof(name), "again %d", (int)(i % 20));
+		while ((rc = rig_get(b, swarm_ref_named(name), 100 + i, TEST_LIMIT_NS)) == SWARM_EDELETED &&
+		       swi_now(swi_env_real()) < end)
+			sched_yield();
+		assert_int_equal(rc, 0);
+		assert_int_equal(rig_get(a, swarm_ref_named(name), 100 + i, 0), 0);
+	}
+	swarm_store_close(a);
+	swarm_store_close(b);
+}
+
 static void test_spilled(void **state)
 {
 	struct swarm_store *a = rig_open(1, MIB(16), "spill-a"), *b = rig_open(2, MIB(16), "spill-b");
@@ -408,6 +436,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(test_wait_before_it_is_made),
 	    cmocka_unit_test(test_shared_transfer),
 	    cmocka_unit_test(test_delete_everywhere),
+	    cmocka_unit_test(test_put_again_at_once),
 	    cmocka_unit_test(test_spilled),
 	    cmocka_unit_test(test_small_arenas),
 	    cmocka_unit_test(test_owner_killed),

@@ -11,6 +11,33 @@
 
 #define LEN_NEW 500u
 
+/* ---- a client that is stopped inside its seal: everybody can see the object, but the node was not told ---- */
+
+static void seal_begin(struct sim_node *n, struct swarm_ref ref, uint64_t len, struct swarm_buf *out_buf)
+{
+	struct swi_object_head *h;
+	struct swi_chunk *c;
+
+	assert_int_equal(swi_lc_try_create(n->lc, ref, len, out_buf), 0);
+	sim_fill(out_buf->data, ref.id, len);
+	c = (void *)(uintptr_t)out_buf->priv[0];
+	h = (void *)((uint8_t *)n->arena + out_buf->priv[1]);
+	atomic_store(&h->state, SWI_OBJ_SEALED);
+	assert_int_equal(swi_index_insert(&n->lc->index, swi_index_key(ref.id), c->gen, out_buf->priv[1],
+					  swi_extent_bytes(len), NULL), 0);
+}
+
+static void seal_end(struct sim_node *n, const struct swarm_buf *b)
+{
+	uint8_t buf[32];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	swi_wr_ref(&w, b->ref);
+	swi_wr_u64(&w, b->priv[1]);
+	assert_int_equal(swi_lc_try_post(n->lc, SWI_L_SEALED, buf, w.len, NULL), 0);
+	swi_chunk_put(n->lc, (void *)(uintptr_t)b->priv[0]);
+}
+
 /* ---- the walk that tells a home what is here ---- */
 
 /* It comes by before the node has read the client's message, at the home or elsewhere. */
@@ -72,9 +99,147 @@ static void test_delete_and_put_at_once(void **state)
 	static const uint64_t between[] = {0, 1, 2 * NS_PER_US, 5 * NS_PER_US, 20 * NS_PER_US};
 
 	(void)state;
-	for (uint32_t how = 0; how < HOWS; how++)
-		for (size_t i = 0; i < SWI_ARRAY_LEN(between); i++)
-			delete_and_put(1, how, between[i]);
+	for (uint32_t home = 1; home <= 2; home++)
+		for (uint32_t how = 0; how < HOWS; how++)
+			for (size_t i = 0; i < SWI_ARRAY_LEN(between); i++)
+				delete_and_put(home, how, between[i]);
+}
+
+/* The same again and again, and the processor is taken from the client inside the last seal: all messages are read, but that one. */
+static void stopped_inside_seal(uint32_t home, uint32_t rounds)
+{
+	struct sim *s = names_nodes(home, 3, false);
+	struct sim_node *a = &s->node[1];
+	const struct swarm_ref ref = names_at(s, home);
+	struct swarm_buf b;
+
+	names_deleted_once(a, ref);
+	for (uint32_t i = 0; i < rounds; i++) {
+		assert_int_equal(sim_put(a, ref, NAMES_LEN_OLD), 0);
+		assert_int_equal(swi_lc_delete(a->lc, ref), 0);
+	}
+	seal_begin(a, ref, LEN_NEW, &b);
+	swi_announce_node(a->sn, 2);
+	a->sn->announce.all = true;
+	sim_run(s, 20 * NS_PER_MS);
+	seal_end(a, &b);
+	sim_run(s, 20 * NS_PER_MS);
+	names_everybody_has(s, ref, LEN_NEW);
+	sim_free(s);
+}
+
+static void test_stopped_inside_its_seal(void **state)
+{
+	(void)state;
+	for (uint32_t home = 1; home <= 2; home++)
+		for (uint32_t rounds = 0; rounds < 3; rounds++)
+			stopped_inside_seal(home, rounds);
+}
+
+/* It is deleted at its home while the answer to the news of it is on its way. A walk meanwhile does not bring it back. */
+static void test_walk_before_told_is_read(void **state)
+{
+	struct sim *s = names_nodes(1, 3, false);
+	struct sim_node *a = &s->node[1], *c = &s->node[3];
+	const struct swarm_ref ref = names_at(s, 3);
+
+	(void)state;
+	names_deleted_once(a, ref);
+	assert_int_equal(sim_put(a, ref, LEN_NEW), 0);
+	while (!swi_dir_get(c->sn, ref.id, NULL) || swi_dir_is_deleted(c->sn, ref.id)) {
+		swi_announce_node(a->sn, 3);
+		sim_run(s, NS_PER_US / 2);
+	}
+	assert_true(swi_untold(a->sn, ref.id));
+	swi_delete(c->sn, ref);
+	sim_run(s, 20 * NS_PER_MS);
+	names_nobody_has(s, ref);
+	sim_free(s);
+}
+
+/* ---- the news is lost, or comes to the wrong node ---- */
+
+/* The connection ends while the row is on its way. @ms: how long nothing goes through. */
+static void row_lost(uint64_t seed, uint64_t ms)
+{
+	struct sim *s = names_nodes(seed, 3, false);
+	struct sim_node *a = &s->node[1], *c = &s->node[3];
+	const struct swarm_ref ref = names_at(s, 3);
+
+	names_deleted_once(a, ref);
+	swi_simnet_cut(s->net, a->addr, c->addr);
+	assert_int_equal(sim_put(a, ref, LEN_NEW), 0);
+	sim_run(s, ms * NS_PER_MS);
+	swi_simnet_heal(s->net, a->addr, c->addr);
+	sim_run(s, 2 * NS_PER_S);
+	names_everybody_has(s, ref, LEN_NEW);
+	/* And a delete is a delete. */
+	assert_int_equal(swi_lc_delete(s->node[2].lc, ref), 0);
+	sim_run(s, 20 * NS_PER_MS);
+	names_nobody_has(s, ref);
+	sim_free(s);
+}
+
+static void test_row_is_lost_with_its_connection(void **state)
+{
+	(void)state;
+	for (uint64_t ms = 100; ms <= 6400; ms *= 2)
+		row_lost(ms, ms);
+}
+
+/* The home died. Node 3 is the next one and has not heard of it: it deletes as it is told, and does not think that it is the home. */
+static void test_home_does_not_know_yet(void **state)
+{
+	struct sim *s = names_nodes(1, 4, false);
+	struct sim_node *a = &s->node[1], *c = &s->node[3];
+	struct swarm_ref ref = sim_ref(1, 0);
+
+	(void)state;
+	for (uint64_t i = 2; swi_home_of(a->sn, ref) != 4 || swi_rendezvous(ref.id, 3) < swi_rendezvous(ref.id, 1) ||
+			     swi_rendezvous(ref.id, 3) < swi_rendezvous(ref.id, 2); i++)
+		ref = sim_ref(i, 0);
+	assert_int_equal(sim_put(a, ref, NAMES_LEN_OLD), 0);
+	sim_run(s, 20 * NS_PER_MS);
+	sim_kill(&s->node[4], SWI_SIM_KILL_RESET);
+	swi_peer_remove(a->sn, 4, true, 0);
+	swi_peer_remove(s->node[2].sn, 4, true, 0);
+	assert_int_equal(swi_lc_delete(a->lc, ref), 0);
+	sim_run(s, NS_PER_MS);
+	assert_true(swi_dir_is_deleted(c->sn, ref.id));
+	assert_int_equal(sim_put(a, ref, LEN_NEW), 0);
+	sim_run(s, NS_PER_MS);
+	swi_peer_remove(c->sn, 4, true, 0);
+	sim_run(s, 300 * NS_PER_MS);
+	names_everybody_has(s, ref, LEN_NEW);
+	sim_free(s);
+}
+
+/* Node 1 leaves while its home has not heard of the new object: it is moved all the same. */
+static void test_leaving_before_the_home_knows(void **state)
+{
+	static const uint32_t targets[] = {2};
+	struct sim *s = names_nodes(1, 3, false);
+	struct sim_node *a = &s->node[1], *b = &s->node[2], *c = &s->node[3];
+	const struct swarm_ref ref = names_at(s, 3);
+	int status = 0;
+	struct swi_drain d = {.cb = names_drained, .owner = &status, .heir = 2};
+
+	(void)state;
+	names_deleted_once(a, ref);
+	swi_simnet_cut(s->net, a->addr, c->addr);
+	assert_int_equal(sim_put(a, ref, LEN_NEW), 0);
+	swi_drain_start(a->sn, &d, targets, 1);
+	sim_run(s, 300 * NS_PER_MS);
+	assert_int_equal(status, 0);
+	swi_simnet_heal(s->net, a->addr, c->addr);
+	sim_run(s, 300 * NS_PER_MS);
+	assert_int_equal(status, 1);
+	sim_kill(a, SWI_SIM_KILL_RESET);
+	swi_peer_remove(b->sn, 1, false, 2);
+	swi_peer_remove(c->sn, 1, false, 2);
+	sim_run(s, 20 * NS_PER_MS);
+	names_everybody_has(s, ref, LEN_NEW);
+	sim_free(s);
 }
 
 /* ---- memory is short ---- */
@@ -111,8 +276,10 @@ static void put_over_what_is_on_disk(uint32_t home, bool read)
 static void test_put_over_what_is_on_disk(void **state)
 {
 	(void)state;
-	put_over_what_is_on_disk(1, false);
-	put_over_what_is_on_disk(1, true);
+	for (uint32_t home = 1; home <= 2; home++) {
+		put_over_what_is_on_disk(home, false);
+		put_over_what_is_on_disk(home, true);
+	}
 }
 
 /* ---- a node without peers: nobody tells it of a seal ---- */
@@ -176,7 +343,7 @@ static void test_put_after_its_end_in_time(void **state)
 static void test_end_in_time_of_the_old_one(void **state)
 {
 	(void)state;
-	for (uint32_t home = 0; home <= 1; home++) {
+	for (uint32_t home = 0; home <= 2; home++) {
 		struct sim *s = names_nodes(home, home ? 3 : 1, true);
 		struct sim_node *a = &s->node[1];
 		const struct swarm_ref ref = names_at(s, home ? home : 1);
@@ -216,6 +383,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_walk_before_sealed_is_read),
 	    cmocka_unit_test(test_delete_and_put_at_once),
+	    cmocka_unit_test(test_stopped_inside_its_seal),
+	    cmocka_unit_test(test_walk_before_told_is_read),
+	    cmocka_unit_test(test_row_is_lost_with_its_connection),
+	    cmocka_unit_test(test_home_does_not_know_yet),
+	    cmocka_unit_test(test_leaving_before_the_home_knows),
 	    cmocka_unit_test(test_put_over_what_is_on_disk),
 	    cmocka_unit_test(test_alone_and_short_of_memory),
 	    cmocka_unit_test(test_put_after_its_end_in_time),

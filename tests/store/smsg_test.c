@@ -27,6 +27,7 @@ GET(leased)
 GET(move)
 GET(parent)
 GET(more)
+GET(told)
 GET(done)
 GET(copy)
 GET(record)
@@ -89,6 +90,9 @@ static uint32_t write_one(int which)
 	case 10:
 		swi_smsg_put_more(&w, &(struct swi_smsg_more){.req = 5, .have = 1 << 20});
 		break;
+	case 11:
+		swi_smsg_put_told(&w, &(struct swi_smsg_told){.req = 5});
+		break;
 	default:
 		swi_wr_ref(&w, ref);
 	}
@@ -98,7 +102,7 @@ static uint32_t write_one(int which)
 
 static int (*const get[])(struct swi_rd *) = {get_locate, get_located, get_lease,  get_leased, get_move,
 					      get_done,	  get_copy,    get_record, get_ref,    get_parent,
-					      get_more};
+					      get_more,	  get_told};
 
 static void test_whole_and_cut(void **state)
 {
@@ -175,6 +179,7 @@ static void test_nonsense(void **state)
 	swi_wr_u32(&w, 1000000); /* more rows than bytes */
 	r = swi_rd_init(buf, 100);
 	assert_int_equal(swi_smsg_get_count(&r, SWI_SMSG_COPY_BYTES, &n), SWARM_EPROTO);
+	refuse(11, 8, 1); /* an id that is not there */
 	memset(buf, 0, sizeof(buf)); /* the id that is none */
 	for (size_t i = 0; i < SWI_ARRAY_LEN(get); i++) {
 		r = swi_rd_init(buf, 24);
