@@ -15,12 +15,15 @@ static struct swi_deleted *find(struct swi_snode *sn, struct swarm_oid id)
 
 bool swi_dir_is_deleted(struct swi_snode *sn, struct swarm_oid id)
 {
-	return find(sn, id) != NULL;
+	const struct swi_deleted *d = find(sn, id);
+
+	return d && !d->again;
 }
 
 static void deleted_free(struct swi_snode *sn, struct swi_deleted *d)
 {
 	HASH_DELETE(hh, sn->dir.deleted, d);
+	free(d->node);
 	free(d);
 }
 
@@ -44,6 +47,41 @@ void swi_deleted_add(struct swi_snode *sn, struct swarm_ref ref)
 	HASH_ADD(hh, sn->dir.deleted, id, sizeof(d->id), d);
 	if (HASH_COUNT(sn->dir.deleted) > SWI_DELETED_MAX)
 		deleted_free(sn, sn->dir.deleted); /* the hash is in order of insertion */
+}
+
+static bool knows(const struct swi_deleted *d, uint32_t node)
+{
+	for (uint32_t i = 0; i < d->count; i++)
+		if (d->node[i] == node)
+			return true;
+	return false;
+}
+
+void swi_deleted_again(struct swi_snode *sn, struct swarm_oid id, uint32_t node)
+{
+	struct swi_deleted *d = find(sn, id);
+
+	if (!d)
+		return;
+	d->again = true;
+	if (node == sn->node || knows(d, node))
+		return;
+	if (d->count == d->cap) {
+		const uint32_t cap = d->cap ? d->cap * 2 : 4;
+		uint32_t *more = realloc(d->node, cap * sizeof(*more));
+
+		SWI_BUG_ON(!more);
+		d->node = more;
+		d->cap = cap;
+	}
+	d->node[d->count++] = node;
+}
+
+bool swi_deleted_means(struct swi_snode *sn, struct swarm_oid id, uint32_t node)
+{
+	const struct swi_deleted *d = find(sn, id);
+
+	return d && !(d->again && knows(d, node));
 }
 
 void swi_deleted_moved(struct swi_snode *sn)
@@ -72,6 +110,13 @@ void swi_deleted_drop(struct swi_snode *sn, struct swi_peer *p, struct swarm_ref
 	(void)swi_peer_send(sn, p, SWI_S_DROP, buf, w.len);
 }
 
+void swi_deleted_forget(struct swi_snode *sn, struct swarm_oid id)
+{
+	swi_attr_forget(sn, id);
+	swi_untold_forget(sn, id);
+	swi_drain_deleted(sn, id);
+}
+
 /* @lo: what is in memory, NULL = nothing was. It is looked for once: what a client puts meanwhile stays. */
 static void drop_found(struct swi_snode *sn, struct swarm_oid id, const struct swi_local *lo)
 {
@@ -84,8 +129,7 @@ static void drop_found(struct swi_snode *sn, struct swarm_oid id, const struct s
 	if (sn->spill)
 		swi_spill_forget(sn->spill, id);
 	swi_evict_forget(sn, id);
-	swi_attr_forget(sn, id);
-	swi_untold_forget(sn, id);
+	swi_deleted_forget(sn, id);
 }
 
 void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
@@ -93,6 +137,16 @@ void swi_dir_drop_local(struct swi_snode *sn, struct swarm_oid id)
 	struct swi_local lo;
 
 	drop_found(sn, id, swi_local_find(sn, id, &lo) ? &lo : NULL);
+}
+
+/* A name may be another object's next: what is on its way here does not stay, and where it lay is forgotten. */
+static void drop_all(struct swi_snode *sn, struct swarm_ref ref, const struct swi_local *lo)
+{
+	drop_found(sn, ref.id, lo);
+	if (ref.home)
+		return;
+	swi_fetch_deleted(sn, ref.id);
+	swi_locator_drop(&sn->locators, ref.id);
 }
 
 /* @lo stays: what is gone is what was here before it. */
@@ -127,7 +181,7 @@ static void drop_here(struct swi_snode *sn, struct swarm_ref ref, bool asked)
 	const bool found = swi_local_find(sn, ref.id, &lo);
 
 	if (!found || !asked || !put_since(sn, &lo)) {
-		drop_found(sn, ref.id, found ? &lo : NULL);
+		drop_all(sn, ref, found ? &lo : NULL);
 		return;
 	}
 	drop_before(sn, &lo);
@@ -215,7 +269,7 @@ static void drop_asked_by_home(struct swi_snode *sn, struct swarm_ref ref)
 	if (found && (untold || swi_dir_is_new(sn, &lo)))
 		drop_before(sn, &lo);
 	else if (!untold) /* else it is on disk alone, and so is nothing older */
-		drop_found(sn, ref.id, found ? &lo : NULL);
+		drop_all(sn, ref, found ? &lo : NULL);
 }
 
 int swi_dir_on_drop(struct swi_link *l, struct swi_rd *body)

@@ -144,8 +144,10 @@ void swi_remote_tell(struct swi_snode *sn, struct swi_rec *rec, struct swi_remot
 
 	m.state = status < 0 ? SWI_DIR_FAILED : copies ? SWI_DIR_AVAILABLE : rec->state;
 	m.status = status;
-	if (copies)
+	if (copies) {
 		m.copies = *copies;
+		swi_deleted_again(sn, rec->id, r->peer->node);
+	}
 	if (copies && copies->count && copies->node[0] == sn->node && !copies->spilled[0])
 		put_place(sn, rec->id, &m);
 	snprintf(m.text, sizeof(m.text), "%s", text);
@@ -163,8 +165,10 @@ int swi_dir_on_locate(struct swi_link *l, struct swi_rd *body)
 
 	if (swi_smsg_get_locate(body, &m))
 		return SWARM_EPROTO;
-	if ((m.flags & SWI_LOCATE_LEASE) && swi_serve_memory(l, m.req, m.ref.id))
+	if ((m.flags & SWI_LOCATE_LEASE) && swi_serve_memory(l, m.req, m.ref.id)) {
+		swi_deleted_again(sn, m.ref.id, l->peer->node);
 		return 0;
+	}
 	r = calloc(1, sizeof(*r));
 	SWI_BUG_ON(!r);
 	r->peer = l->peer;
@@ -223,7 +227,7 @@ void swi_dir_have(struct swi_snode *sn, struct swarm_ref ref, uint64_t len, uint
 	struct swi_rec *rec = swi_dir_find(sn, ref.id);
 
 	if (flags & SWI_COPY_PRIMARY) {
-		swi_deleted_clear(sn, ref.id); /* a delete left none here: it was made since */
+		swi_deleted_again(sn, ref.id, sn->node); /* a delete left none here: it was made since */
 	} else if (swi_dir_is_deleted(sn, ref.id)) { /* it was on its way here when it was deleted */
 		swi_dir_drop_local(sn, ref.id);
 		return;
@@ -337,12 +341,12 @@ static bool copy_row(struct swi_link *l, const struct swi_smsg_copy *row)
 		return l->peer->node != 0; /* nobody speaks for another; but perhaps we do not know its number yet */
 	if (swi_dir_home(sn, row->ref, &code) != sn->node && code != SWARM_EHOMELOST)
 		return false;
-	if (!fresh && swi_dir_is_deleted(sn, row->ref.id)) {
+	if (!fresh && swi_deleted_means(sn, row->ref.id, row->node)) {
 		swi_deleted_drop(sn, l->peer, row->ref);
 		return true;
 	}
 	if (fresh)
-		swi_deleted_clear(sn, row->ref.id);
+		swi_deleted_again(sn, row->ref.id, row->node);
 	rec = swi_rec_get(sn, row->ref);
 	rec->len = row->len;
 	swi_rec_add_copy(sn, rec,

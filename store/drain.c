@@ -18,6 +18,7 @@ struct swi_moving {
 	uint64_t len;
 	uint32_t tries, turn, target;
 	bool given_up;
+	bool deleted; /* meanwhile: what is here under its id by then is another object */
 	struct swi_req rq;
 };
 
@@ -102,6 +103,12 @@ static void give_up(struct swi_moving *m, int status)
 		dr->status = status;
 }
 
+static void move_over(struct swi_moving *m)
+{
+	m->sn->draining.in_flight--;
+	move_free(m);
+}
+
 static void moved(struct swi_moving *m)
 {
 	struct swi_snode *sn = m->sn;
@@ -116,8 +123,7 @@ static void moved(struct swi_moving *m)
 	if (sn->spill)
 		swi_spill_forget(sn->spill, m->id);
 	swi_evict_forget(sn, m->id);
-	sn->draining.in_flight--;
-	move_free(m);
+	move_over(m);
 }
 
 static int on_moved(struct swi_req *rq, int status, uint16_t type, struct swi_rd *body)
@@ -128,13 +134,29 @@ static int on_moved(struct swi_req *rq, int status, uint16_t type, struct swi_rd
 	if (type && (type != SWI_S_MOVED || swi_smsg_get_done(body, &done)))
 		return SWARM_EPROTO;
 	swi_req_end(m->sn, rq);
-	if (!done.status && type)
+	if (m->deleted)
+		move_over(m);
+	else if (!done.status && type)
 		moved(m);
 	else if (done.status == SWARM_EDELETED)
 		give_up(m, 0); /* the DROP is on its way, but the node need not wait for it */
 	else
 		move_send(m);
 	return 0;
+}
+
+void swi_drain_deleted(struct swi_snode *sn, struct swarm_oid id)
+{
+	struct swi_moving *m;
+
+	HASH_FIND(hh, sn->draining.moving, &id, sizeof(id), m);
+	if (!m)
+		return;
+	if (m->given_up)
+		move_free(m);
+	else
+		m->deleted = true;
+	sn->draining.found = true; /* what has its id next is looked for */
 }
 
 static bool still_ours(struct swi_snode *sn, struct swarm_oid id)
@@ -177,8 +199,7 @@ static void move_send(struct swi_moving *m)
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
 	if (!still_ours(sn, m->id)) { /* deleted meanwhile */
-		sn->draining.in_flight--;
-		move_free(m);
+		move_over(m);
 		return;
 	}
 	if (home_is_lost(sn, m->ref)) {

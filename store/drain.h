@@ -39,6 +39,8 @@ void swi_draining_init(struct swi_snode *sn);
 void swi_draining_fini(struct swi_snode *sn);
 int swi_draining_step(struct swi_snode *sn);
 uint64_t swi_draining_deadline_ns(const struct swi_snode *sn);
+/* The object was deleted here; another one may be put under its id. */
+void swi_drain_deleted(struct swi_snode *sn, struct swarm_oid id);
 int swi_drain_on_move(struct swi_link *l, struct swi_rd *body);
 
 #endif

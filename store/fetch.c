@@ -557,6 +557,15 @@ bool swi_fetch_leased(struct swi_snode *sn, struct swarm_oid id, struct swi_peer
 	return true;
 }
 
+void swi_fetch_deleted(struct swi_snode *sn, struct swarm_oid id)
+{
+	struct swi_fetch *f;
+
+	HASH_FIND(hh, sn->fetches.by_id, &id, sizeof(id), f);
+	if (f)
+		f->deleted = true;
+}
+
 void swi_fetch_join(struct swi_snode *sn, struct swi_want *w, struct swi_wnode *n)
 {
 	struct swi_fetch *f;

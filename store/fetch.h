@@ -44,6 +44,7 @@ struct swi_fetch {
 	uint64_t holder_epoch;
 	struct swi_room room;
 	bool have_room, restoring, leased;
+	bool deleted; /* meanwhile: what comes is for those who wait, and does not stay */
 	bool checked; /* the payload matched its digest */
 	uint64_t len, bytes, offset;
 	/* pieces.c, cast.c */
@@ -92,6 +93,8 @@ void swi_fetches_fini(struct swi_snode *sn); /* the transport and the spill log 
 int swi_fetches_step(struct swi_snode *sn);
 /* A spilled object for a peer: restored, but nothing is evicted for it and it need not stay. */
 void swi_want_for_peer(struct swi_snode *sn, struct swi_want *w);
+/* The object was deleted: a copy that is on its way does not stay. */
+void swi_fetch_deleted(struct swi_snode *sn, struct swarm_oid id);
 /* A LOCATE was answered by a lease. False: nobody fetches @id (any more). */
 bool swi_fetch_leased(struct swi_snode *sn, struct swarm_oid id, struct swi_peer *peer,
 		      const struct swi_smsg_leased *lease);

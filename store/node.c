@@ -427,8 +427,7 @@ bool swi_object_deleted(struct swi_snode *sn, const struct swi_index_hit *hit)
 	if (!drop_object(sn, hit))
 		return false;
 	if (h) {
-		swi_attr_forget(sn, ref.id);
-		swi_untold_forget(sn, ref.id);
+		swi_deleted_forget(sn, ref.id);
 		swi_notify_deleted(sn, ref, len);
 	}
 	return true;

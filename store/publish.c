@@ -24,6 +24,8 @@ static bool deleted_meanwhile(struct swi_fetch *f)
 	uint64_t len;
 	int code;
 
+	if (f->deleted)
+		return true;
 	if (f->restoring)
 		return !swi_spilled_here(f->sn, f->id, &len);
 	return swi_dir_is_deleted(f->sn, f->id) && swi_dir_home(f->sn, f->ref, &code) == f->sn->node;

@@ -85,3 +85,18 @@ void names_drained(struct swi_drain *d, int status)
 {
 	*(int *)d->owner = status + 1;
 }
+
+static void got_either(struct swi_want *w, int status, const char *text, uint64_t offset)
+{
+	(void)text;
+	if (!status)
+		swi_hold_drop(w->owner, offset);
+	w->owner = NULL;
+}
+
+void names_get(struct sim_node *n, struct swarm_ref ref, uint64_t timeout_ns, struct swi_want *w)
+{
+	*w = (struct swi_want){.ref = ref, .deadline_ns = swi_simnet_now(n->sim->net) + timeout_ns,
+			       .cb = got_either, .owner = n->sn};
+	swi_want(n->sn, w);
+}

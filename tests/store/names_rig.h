@@ -19,6 +19,8 @@ void names_everybody_has(struct sim *s, struct swarm_ref ref, uint64_t len);
 void names_nobody_has(struct sim *s, struct swarm_ref ref);
 /* A client of @n makes it, and deletes it; all of that is over on return. */
 void names_deleted_once(struct sim_node *n, struct swarm_ref ref);
+/* Somebody gets it, whatever it is at that moment. @w->owner is NULL afterwards. */
+void names_get(struct sim_node *n, struct swarm_ref ref, uint64_t timeout_ns, struct swi_want *w);
 /* swi_drain.cb: *(int *)owner is the status + 1. */
 void names_drained(struct swi_drain *d, int status);
 

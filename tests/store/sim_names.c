@@ -70,7 +70,7 @@ static void test_walk_before_sealed_is_read(void **state)
 
 /* ---- a delete and a put of one client, without a pause ---- */
 
-enum { KEEPS = 1, READ = 2, HOWS = 4 };
+enum { KEEPS = 1, READ = 2, SETTLED = 4, HOWS = 8 };
 
 static void delete_and_put(uint32_t home, uint32_t how, uint64_t between_ns)
 {
@@ -83,7 +83,8 @@ static void delete_and_put(uint32_t home, uint32_t how, uint64_t between_ns)
 	sim_run(s, 20 * NS_PER_MS);
 	if (how & READ)
 		names_everybody_has(s, ref, NAMES_LEN_OLD);
-	sim_run(s, 20 * NS_PER_MS); /* the home knows of all copies */
+	if (how & SETTLED)
+		sim_run(s, 20 * NS_PER_MS); /* the home knows of all copies */
 	assert_int_equal(swi_lc_delete(a->lc, ref), 0);
 	if (between_ns) /* else not one step */
 		sim_run(s, between_ns);
@@ -136,6 +137,68 @@ static void test_stopped_inside_its_seal(void **state)
 			stopped_inside_seal(home, rounds);
 }
 
+/* ---- somebody gets it at that moment ---- */
+
+/* What the reader @by gets at that moment does not stay there. @begun: how long it has been getting it. */
+static void read_meanwhile(uint32_t by, uint64_t begun_ns)
+{
+	struct sim *s = names_nodes(by + begun_ns, 3, false);
+	struct sim_node *a = &s->node[1];
+	const struct swarm_ref ref = names_at(s, 3);
+	struct swi_want w;
+
+	assert_int_equal(sim_put(a, ref, KIB(900)), 0);
+	sim_run(s, 20 * NS_PER_MS);
+	names_get(&s->node[by], ref, NS_PER_S, &w);
+	sim_run(s, begun_ns);
+	assert_int_equal(swi_lc_delete(a->lc, ref), 0);
+	assert_int_equal(sim_put(a, ref, LEN_NEW), 0);
+	sim_run(s, 50 * NS_PER_MS);
+	assert_null(w.owner);
+	names_everybody_has(s, ref, LEN_NEW);
+	sim_free(s);
+}
+
+static void test_read_meanwhile(void **state)
+{
+	(void)state;
+	for (uint32_t by = 2; by <= 3; by++)
+		for (uint64_t us = 1; us <= 128; us *= 2)
+			read_meanwhile(by, us * NS_PER_US);
+}
+
+/* The same by one who has had the old one and knows where it lies: somebody still reads it there. */
+static void read_where_it_lay(uint32_t by, uint64_t after_ns)
+{
+	struct sim *s = names_nodes(by + after_ns, 3, false);
+	struct sim_node *a = &s->node[1];
+	const struct swarm_ref ref = names_at(s, 3);
+	struct swarm_view view;
+	struct swi_want w;
+
+	assert_int_equal(sim_put(a, ref, NAMES_LEN_OLD), 0);
+	names_everybody_has(s, ref, NAMES_LEN_OLD);
+	assert_int_equal(swi_lc_try_get(a->lc, ref, &view), 0);
+	sim_run(s, 20 * NS_PER_MS);
+	assert_int_equal(swi_lc_delete(a->lc, ref), 0);
+	assert_int_equal(sim_put(a, ref, LEN_NEW), 0);
+	sim_run(s, after_ns);
+	names_get(&s->node[by], ref, NS_PER_S, &w);
+	sim_run(s, 50 * NS_PER_MS);
+	assert_null(w.owner);
+	names_everybody_has(s, ref, LEN_NEW);
+	swi_lc_release(a->lc, &view);
+	sim_free(s);
+}
+
+static void test_read_where_it_lay(void **state)
+{
+	(void)state;
+	for (uint32_t by = 2; by <= 3; by++)
+		for (uint64_t us = 1; us <= 64; us *= 2)
+			read_where_it_lay(by, us * NS_PER_US);
+}
+
 /* It is deleted at its home while the answer to the news of it is on its way. A walk meanwhile does not bring it back. */
 static void test_walk_before_told_is_read(void **state)
 {
@@ -154,6 +217,34 @@ static void test_walk_before_told_is_read(void **state)
 	swi_delete(c->sn, ref);
 	sim_run(s, 20 * NS_PER_MS);
 	names_nobody_has(s, ref);
+	sim_free(s);
+}
+
+/* A reader comes when the old one has gone; its home hears of that only after the new one was put on the same node. */
+static void test_late_news_of_a_failed_get(void **state)
+{
+	struct sim *s = names_nodes(1, 3, false);
+	struct sim_node *a = &s->node[1], *b = &s->node[2], *c = &s->node[3];
+	const struct swarm_ref ref = names_at(s, 3);
+	struct swi_want w;
+	struct swi_fetch *f;
+
+	(void)state;
+	assert_int_equal(sim_put(a, ref, KIB(900)), 0);
+	sim_run(s, 20 * NS_PER_MS);
+	names_get(b, ref, NS_PER_S, &w);
+	do {
+		sim_run(s, NS_PER_US / 2);
+		HASH_FIND(hh, b->sn->fetches.by_id, &ref.id, sizeof(ref.id), f);
+	} while (f && f->phase == SWI_FETCH_LOCATE);
+	swi_simnet_cut(s->net, b->addr, c->addr);
+	assert_int_equal(swi_lc_delete(a->lc, ref), 0);
+	sim_run(s, 100 * NS_PER_US);
+	assert_int_equal(sim_put(a, ref, LEN_NEW), 0);
+	sim_run(s, 10 * NS_PER_MS);
+	swi_simnet_heal(s->net, b->addr, c->addr);
+	sim_run(s, 50 * NS_PER_MS);
+	names_everybody_has(s, ref, LEN_NEW);
 	sim_free(s);
 }
 
@@ -242,6 +333,40 @@ static void test_leaving_before_the_home_knows(void **state)
 	sim_free(s);
 }
 
+/* It is deleted while it moves, and put again: what moves is not what stays. */
+static void put_again_while_it_moves(uint32_t home, uint64_t begun_ns)
+{
+	static const uint32_t targets[] = {2};
+	struct sim *s = names_nodes(home + begun_ns, 3, false);
+	struct sim_node *a = &s->node[1];
+	const struct swarm_ref ref = names_at(s, home);
+	int status = 0;
+	struct swi_drain d = {.cb = names_drained, .owner = &status, .heir = 2};
+
+	assert_int_equal(sim_put(a, ref, KIB(300)), 0);
+	sim_run(s, NS_PER_MS);
+	swi_drain_start(a->sn, &d, targets, 1);
+	sim_run(s, begun_ns);
+	assert_int_equal(swi_lc_delete(a->lc, ref), 0);
+	assert_int_equal(sim_put(a, ref, LEN_NEW), 0);
+	sim_run(s, 300 * NS_PER_MS);
+	assert_int_equal(status, 1);
+	sim_kill(a, SWI_SIM_KILL_RESET);
+	for (uint32_t i = 2; i <= 3; i++)
+		swi_peer_remove(s->node[i].sn, 1, false, 2);
+	sim_run(s, 20 * NS_PER_MS);
+	names_everybody_has(s, ref, LEN_NEW);
+	sim_free(s);
+}
+
+static void test_put_again_while_it_moves(void **state)
+{
+	(void)state;
+	for (uint32_t home = 1; home <= 3; home++)
+		for (uint64_t us = 1; us < 60; us += 2)
+			put_again_while_it_moves(home, us * NS_PER_US);
+}
+
 /* ---- memory is short ---- */
 
 /* Large objects, of which not all stay in memory. */
@@ -299,6 +424,30 @@ static void test_alone_and_short_of_memory(void **state)
 	names_everybody_has(s, ref, KIB(299));
 	sim_run(s, NS_PER_S);
 	names_everybody_has(s, ref, KIB(299));
+	sim_free(s);
+}
+
+/* And when others come, their copies of the new object are not dropped as copies of the old one. */
+static void test_alone_and_then_not(void **state)
+{
+	struct sim *s = names_nodes(1, 1, false);
+	struct sim_node *a = &s->node[1], *b;
+	struct swarm_ref ref = sim_ref(1, 0);
+	struct swi_local lo;
+
+	(void)state;
+	for (uint64_t i = 2; swi_rendezvous(ref.id, 2) > swi_rendezvous(ref.id, 1); i++)
+		ref = sim_ref(i, 0);
+	names_deleted_once(a, ref);
+	assert_int_equal(sim_put(a, ref, LEN_NEW), 0);
+	b = sim_start(s, 2, MIB(4), false);
+	sim_know_all(s);
+	names_hang_in(s, false);
+	sim_run(s, 50 * NS_PER_MS);
+	names_everybody_has(s, ref, LEN_NEW);
+	sim_run(s, 50 * NS_PER_MS);
+	assert_true(swi_local_find(b->sn, ref.id, &lo));
+	names_everybody_has(s, ref, LEN_NEW);
 	sim_free(s);
 }
 
@@ -384,12 +533,17 @@ int main(void)
 	    cmocka_unit_test(test_walk_before_sealed_is_read),
 	    cmocka_unit_test(test_delete_and_put_at_once),
 	    cmocka_unit_test(test_stopped_inside_its_seal),
+	    cmocka_unit_test(test_read_meanwhile),
+	    cmocka_unit_test(test_read_where_it_lay),
 	    cmocka_unit_test(test_walk_before_told_is_read),
+	    cmocka_unit_test(test_late_news_of_a_failed_get),
 	    cmocka_unit_test(test_row_is_lost_with_its_connection),
 	    cmocka_unit_test(test_home_does_not_know_yet),
 	    cmocka_unit_test(test_leaving_before_the_home_knows),
+	    cmocka_unit_test(test_put_again_while_it_moves),
 	    cmocka_unit_test(test_put_over_what_is_on_disk),
 	    cmocka_unit_test(test_alone_and_short_of_memory),
+	    cmocka_unit_test(test_alone_and_then_not),
 	    cmocka_unit_test(test_put_after_its_end_in_time),
 	    cmocka_unit_test(test_end_in_time_of_the_old_one),
 	    cmocka_unit_test(test_end_in_time_of_what_is_deleted),
