@@ -107,16 +107,7 @@ static void over(struct swi_fetch *f)
 /* What a cold READ brought: the header says how long it is, if it is the one that the slot meant. */
 static bool take_cold(struct swi_fetch *f, const struct swi_object_head *h)
 {
-	const uint64_t len = h->len;
-
-	if (len > f->direct_bytes - sizeof(*h) || (f->copies.count && len != f->len) ||
-	    (h->gen & 0xfffffu) != f->loc.gen)
-		return false;
-	f->loc.gen = h->gen;
-	f->loc.len = len;
-	f->loc.has_digest = (h->flags & SWI_OBJ_F_DIGEST) != 0;
-	f->loc.digest = atomic_load_explicit(&h->digest, memory_order_relaxed);
-	return swi_locator_fits(&f->loc, h);
+	return swi_locator_complete(&f->loc, h, f->direct_bytes) && (!f->copies.count || f->loc.len == f->len);
 }
 
 static void trim_room(struct swi_fetch *f)
@@ -184,27 +175,11 @@ void swi_direct_read(struct swi_fetch *f)
 
 /* ---- the index ---- */
 
-static bool find_slot(const struct swi_fetch *f, uint64_t *out_word)
-{
-	const uint64_t *pair = f->pair;
-	const uint64_t key = swi_index_key(f->id);
-
-	for (uint32_t i = 0; i < SWI_SLOTS_PER_PAIR; i++) {
-		const uint64_t word = pair[2 * i];
-
-		if (pair[2 * i + 1] == key && swi_slot_state(word) == SWI_SLOT_SEALED &&
-		    swi_slot_class(word)) {
-			*out_word = word;
-			return true;
-		}
-	}
-	return false;
-}
-
 static void bucket_read(struct swi_read *rd, int status)
 {
 	struct swi_fetch *f = rd->owner;
-	uint64_t word;
+	struct swi_locator loc;
+	uint64_t bytes;
 
 	over(f);
 	if (status) {
@@ -215,21 +190,18 @@ static void bucket_read(struct swi_read *rd, int status)
 		swi_fetch_free(f);
 		return;
 	}
-	if (!find_slot(f, &word)) {
+	if (!swi_locator_of_pair(f->pair, f->id, f->holder_epoch, &loc, &bytes)) {
 		cold_miss(f);
 		return;
 	}
 	swi_direct_drop(f);
-	f->loc = (struct swi_locator){.id = f->id,
-				      .epoch = f->holder_epoch,
-				      .offset = swi_slot_offset(word),
-				      .gen = swi_slot_gen(word)};
+	f->loc = loc;
 	if (f->have_room) {
 		f->direct_bytes = sizeof(struct swi_object_head) + f->len;
 		swi_direct_read(f);
 		return;
 	}
-	f->direct_bytes = swi_class_bytes(swi_slot_class(word));
+	f->direct_bytes = bytes;
 	f->len = f->direct_bytes - sizeof(struct swi_object_head);
 	swi_fetch_room(f);
 }

@@ -104,3 +104,34 @@ bool swi_locator_fits(const struct swi_locator *loc, const struct swi_object_hea
 	       h->gen == loc->gen && h->epoch == loc->epoch && h->len == loc->len && h->crc == 0 &&
 	       atomic_load_explicit(&h->state, memory_order_relaxed) == SWI_OBJ_SEALED;
 }
+
+bool swi_locator_of_pair(const uint64_t pair[SWI_PAIR_WORDS], struct swarm_oid id, uint64_t epoch,
+			 struct swi_locator *out, uint64_t *out_bytes)
+{
+	const uint64_t key = swi_index_key(id);
+
+	for (uint32_t i = 0; i < SWI_SLOTS_PER_PAIR; i++) {
+		const uint64_t word = pair[2 * i], bytes = swi_class_bytes(swi_slot_class(word));
+
+		if (pair[2 * i + 1] != key || swi_slot_state(word) != SWI_SLOT_SEALED || !bytes || bytes > SWI_DIRECT_MAX)
+			continue;
+		*out = (struct swi_locator){
+			.id = id, .epoch = epoch, .offset = swi_slot_offset(word), .gen = swi_slot_gen(word)};
+		*out_bytes = bytes;
+		return true;
+	}
+	return false;
+}
+
+bool swi_locator_complete(struct swi_locator *loc, const struct swi_object_head *h, uint64_t bytes)
+{
+	const uint64_t len = h->len;
+
+	if (bytes < sizeof(*h) || len > bytes - sizeof(*h) || (h->gen & 0xfffffu) != loc->gen)
+		return false;
+	loc->gen = h->gen;
+	loc->len = len;
+	loc->has_digest = (h->flags & SWI_OBJ_F_DIGEST) != 0;
+	loc->digest = atomic_load_explicit(&h->digest, memory_order_relaxed);
+	return swi_locator_fits(loc, h);
+}

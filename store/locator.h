@@ -46,4 +46,13 @@ void swi_locator_drop(struct swi_locators *ls, struct swarm_oid id);
 /* Is @h, as READ, the header of exactly this sealed object, whole, in that life of that node? */
 bool swi_locator_fits(const struct swi_locator *loc, const struct swi_object_head *h);
 
+/*
+ * Where @id lies by a pair of the index of the node with @epoch, as READ; *out_bytes, at most SWI_DIRECT_MAX: what a READ has to
+ * bring so that all of the object is in it. False: no slot of the pair says it. Length and digest are not known yet.
+ */
+bool swi_locator_of_pair(const uint64_t pair[SWI_PAIR_WORDS], struct swarm_oid id, uint64_t epoch,
+			 struct swi_locator *out, uint64_t *out_bytes);
+/* The rest, out of what a READ of @bytes brought: is @h the header that the slot meant, of an object that ends within them? */
+bool swi_locator_complete(struct swi_locator *loc, const struct swi_object_head *h, uint64_t bytes);
+
 #endif

@@ -26,16 +26,12 @@
 
 #include "transport/base/addr.h"
 #include "transport/ops.h"
+#include "transport/shm/shm_wire.h"
 
-#define SHM_EPS_MAX     4096u
 #define SHM_WORDS_BYTES (SHM_EPS_MAX * sizeof(uint64_t))
-#define SHM_WINDOWS_MAX 16u		     /* memories that one side lets its peers read */
 #define SHM_FDS_MAX     (SHM_WINDOWS_MAX + 1) /* theirs, and the words' */
 #define SHM_DGRAM_MAX   (1u + SWI_BE_MSG_MAX)
 #define SHM_COPY_BYTES  (MIB(1) + SWI_PAGE) /* of one progress(): about what a message may wait for; 1 MiB and a header */
-
-/* The first byte of a datagram. */
-enum shm_kind { SHM_MSG = 1, SHM_GRANT };
 
 struct shm_mr {
 	struct swi_list link; /* swi_be.mrs */

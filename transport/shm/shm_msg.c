@@ -2,18 +2,15 @@
 /*
  * shm_msg.c - datagrams: messages of the layer above, and the one that hands over descriptors.
  *
- * A GRANT is { slot u32, word u64, count u32, count x { rkey, offset, length } } with count + 1
- * descriptors: the words, then the memories. It comes at most once, before the first message that tells
- * the keys. What comes from the peer is checked here and not believed: only memfds that cannot shrink
- * are taken, so no access to them faults or blocks.
+ * A GRANT (its bytes: shm_wire.h) comes with one descriptor more than it names memories: the words, then the
+ * memories. It comes at most once, before the first message that tells the keys. What comes from the
+ * peer is checked and not believed: only memfds that cannot shrink are taken, so no access to them
+ * faults or blocks.
  */
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "transport/base/codec.h"
 #include "transport/shm/shm.h"
-
-#define GRANT_MAX (1u + 16u + SHM_WINDOWS_MAX * 24u)
 
 union shm_cmsg {
 	struct cmsghdr align;
@@ -55,7 +52,8 @@ int swi_shm_send(struct swi_be_ep *ep, const void *a, uint32_t alen, const void 
 int swi_shm_grant(struct swi_be_ep *ep)
 {
 	struct swi_be *be = ep->be;
-	uint8_t buf[GRANT_MAX];
+	struct shm_grant g = {.slot = ep->slot};
+	uint8_t buf[SHM_GRANT_MAX];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 	union shm_cmsg c = {0};
 	int fds[SHM_FDS_MAX], n = 0;
@@ -67,21 +65,17 @@ int swi_shm_grant(struct swi_be_ep *ep)
 	if (ep->word)
 		return 0;
 	ep->word = atomic_load_explicit(&be->words[ep->slot], memory_order_relaxed);
-	swi_wr_u8(&w, SHM_GRANT);
-	swi_wr_u32(&w, ep->slot);
-	swi_wr_u64(&w, ep->word);
-	swi_wr_u32(&w, be->mr_count);
+	g.word = ep->word;
 	fds[n++] = be->words_ro_fd;
 	swi_list_for_each (it, &be->mrs) {
 		const struct shm_mr *mr = swi_list_entry(it, struct shm_mr, link);
 
 		if (mr->fd < 0)
 			continue;
-		swi_wr_u64(&w, mr->rkey);
-		swi_wr_u64(&w, mr->fd_off);
-		swi_wr_u64(&w, mr->len);
+		g.mem[g.count++] = (struct shm_memory){mr->rkey, mr->fd_off, mr->len};
 		fds[n++] = mr->fd;
 	}
+	swi_shm_put_grant(&w, &g);
 	SWI_BUG_ON(!swi_wr_ok(&w));
 	iov = (struct iovec){buf, w.len};
 	m.msg_controllen = CMSG_SPACE((size_t)n * sizeof(int));
@@ -119,31 +113,23 @@ static int take_grant(struct swi_be_ep *ep, const uint8_t *body, uint32_t len, c
 		      uint32_t n)
 {
 	struct swi_rd r = swi_rd_init(body, len);
-	const uint32_t slot = swi_rd_u32(&r);
-	const uint64_t word = swi_rd_u64(&r);
-	const uint32_t count = swi_rd_u32(&r);
+	struct shm_grant g;
 	uint64_t words_len;
 
-	if (ep->words_fd >= 0 || !word || slot >= SHM_EPS_MAX || count > SHM_WINDOWS_MAX ||
-	    n != count + 1 || !swi_shm_fd_ok(fds[0], &words_len) || words_len < SHM_WORDS_BYTES)
+	if (ep->words_fd >= 0 || !n || swi_shm_get_grant(&r, &g) || g.count != n - 1 ||
+	    !swi_shm_fd_ok(fds[0], &words_len) || words_len < SHM_WORDS_BYTES)
 		return SWARM_EPROTO;
-	for (uint32_t i = 0; i < count; i++) {
+	for (uint32_t i = 0; i < g.count; i++) {
 		struct shm_window *w = &ep->windows[i];
 
-		*w = (struct shm_window){.fd = fds[i + 1]};
-		w->rkey = swi_rd_u64(&r);
-		w->off = swi_rd_u64(&r);
-		w->len = swi_rd_u64(&r);
-		if (!swi_shm_fd_ok(w->fd, &w->file_len) || w->off > w->file_len ||
-		    w->len > w->file_len - w->off)
+		*w = (struct shm_window){.fd = fds[i + 1], .rkey = g.mem[i].rkey, .off = g.mem[i].off, .len = g.mem[i].len};
+		if (!swi_shm_fd_ok(w->fd, &w->file_len) || !swi_shm_memory_fits(&g.mem[i], w->file_len))
 			return SWARM_EPROTO;
 	}
-	if (!swi_rd_done(&r))
-		return SWARM_EPROTO;
 	ep->words_fd = fds[0];
-	ep->window_count = count;
-	ep->peer_slot = slot;
-	ep->peer_word = word;
+	ep->window_count = g.count;
+	ep->peer_slot = g.slot;
+	ep->peer_word = g.word;
 	ep->be->n.fds_received += n;
 	return 0;
 }

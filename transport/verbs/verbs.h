@@ -25,16 +25,15 @@
 
 #include "transport/base/hash.h"
 #include "transport/ops.h"
+#include "transport/verbs/verbs_wire.h"
 
 /* Reads with the card: so many of one lane, and (but for the first) so many bytes of all lanes together. */
 #define VERBS_READ_DEPTH  64u
 #define VERBS_READ_BYTES  MIB(4)
-#define VERBS_WINDOWS_MAX 128u /* memory windows of one peer on one lane */
 /* Sends, reads, binds of windows, and the last one that shows that all before are over. */
 #define VERBS_SQ_DEPTH    (SWI_BE_SEND_DEPTH + VERBS_READ_DEPTH + VERBS_WINDOWS_MAX + 1)
 #define VERBS_RING	  512u /* power of two, not less than VERBS_SQ_DEPTH */
 #define VERBS_SRQ_DEPTH   512u /* receives that all endpoints share */
-#define VERBS_LANES_MAX   SWI_QUEUE_PAIRS_MAX
 #define VERBS_LANE_MIN    KIB(128) /* READs of at least so many bytes are worth a lane */
 #define VERBS_SIGNAL_SENDS 16u /* one completion for so many sends */
 #define VERBS_SIGNAL_READS 8u  /* and for so many small reads of one doorbell */
@@ -81,13 +80,6 @@ enum ep_state {
 	EP_UP,
 	EP_DOWN,
 	EP_FLUSHING,
-};
-
-/* In the private data of both directions: who we are, nothing more. */
-struct verbs_hello {
-	uint8_t magic[4];
-	uint8_t version;
-	uint8_t zero[3];
 };
 
 struct swi_verbs_counters {

@@ -9,8 +9,6 @@
 #include "transport/base/addr.h"
 #include "transport/verbs/verbs.h"
 
-static const struct verbs_hello hello = {.magic = {'S', 'W', 'R', 'M'}, .version = 1};
-
 static int ep_alloc(struct swi_be *be, bool inbound, void *owner, struct swi_be_ep **out_ep)
 {
 	struct swi_be_ep *ep = calloc(1, sizeof(*ep));
@@ -121,8 +119,8 @@ int swi_verbs_connect(struct swi_be *be, const char *addr, void *owner, struct s
 static struct rdma_conn_param conn_param(struct swi_be_ep *ep, uint8_t responder, uint8_t initiator)
 {
 	return (struct rdma_conn_param){
-	    .private_data = &hello,
-	    .private_data_len = sizeof(hello),
+	    .private_data = swi_verbs_hello,
+	    .private_data_len = VERBS_HELLO_BYTES,
 	    .responder_resources = responder,
 	    .initiator_depth = initiator,
 	    .retry_count = 6,     /* not 7: rdma_rxe takes that for "without end" */
@@ -160,8 +158,7 @@ static int on_route_resolved(struct swi_be_ep *ep)
 
 static bool is_hello(const struct rdma_conn_param *param)
 {
-	return param->private_data && param->private_data_len >= sizeof(hello) &&
-	       memcmp(param->private_data, &hello, sizeof(hello)) == 0;
+	return swi_verbs_is_hello(param->private_data, param->private_data_len);
 }
 
 static int on_response(struct swi_be_ep *ep, const struct rdma_conn_param *param)

@@ -6,39 +6,23 @@
  * other side, if it has granted the reader anything, makes as many, binds windows on them, and once they
  * are bound answers with OK. Both messages go over the authenticated main lane, and the new queue pairs
  * take its path, so neither rdma_cm nor the network is asked again. An OK without lanes is a refusal,
- * and final. Everything in a message is the peer's word and is checked.
- *
- *	ASK	'A' u8, count u8, count x { queue pair u32, packet number u32 }
- *	OK	'O' u8, count u8, count x { queue pair u32, packet number u32 }, keys u32,
- *		keys x { key on the main lane u32, count x key u32 }
+ * and final. Their bytes: verbs_wire.h. Everything in a message is the peer's word and is checked.
  *
  * Owner thread only.
  */
-#include "transport/base/codec.h"
 #include "transport/verbs/verbs.h"
 
-#define ASK	    'A'
-#define OK	    'O'
-#define PSN_MASK    0xffffffu
-#define MSG_MAX	    4096u
-#define MORE_LANES  (VERBS_LANES_MAX - 1)
-#define KEYS_MAX    VERBS_WINDOWS_MAX
-
-struct end { /* of a lane: what the other side has to know */
-	uint32_t qp, psn;
-};
-
 /* Moves the main lane's attributes to those of a further one. */
-static int lane_ready(struct verbs_lane *l, uint32_t dest_qp, uint32_t rq_psn, uint32_t sq_psn)
+static int lane_ready(struct verbs_lane *l, struct verbs_end peer)
 {
 	struct swi_be_ep *ep = l->ep;
 	struct ibv_qp_attr init = ep->init, rtr = ep->rtr, rts = ep->rts;
 	int err;
 
 	init.qp_access_flags = ep->granted ? IBV_ACCESS_REMOTE_READ : 0;
-	rtr.dest_qp_num = dest_qp;
-	rtr.rq_psn = rq_psn;
-	rts.sq_psn = sq_psn;
+	rtr.dest_qp_num = peer.qp;
+	rtr.rq_psn = peer.psn;
+	rts.sq_psn = l->psn;
 	err = ibv_modify_qp(l->qp, &init, ep->init_mask);
 	if (!err)
 		err = ibv_modify_qp(l->qp, &rtr, ep->rtr_mask);
@@ -80,15 +64,14 @@ static void drop_lanes(struct swi_be_ep *ep)
 
 void swi_verbs_lanes_want(struct swi_be_ep *ep)
 {
-	uint8_t buf[2 + MORE_LANES * 8];
+	struct verbs_ask m = {.count = ep->be->max_lanes};
+	uint8_t buf[2 + VERBS_MORE_LANES * 8];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
 
 	if (ep->lanes_state != LANES_NONE || !ep->be->max_lanes || !ep->send_free)
 		return;
 	ep->lanes_state = LANES_ASKED;
-	swi_wr_u8(&w, ASK);
-	swi_wr_u8(&w, (uint8_t)ep->be->max_lanes);
-	for (uint32_t i = 0; i < ep->be->max_lanes; i++) {
+	for (uint32_t i = 0; i < m.count; i++) {
 		struct verbs_lane *l;
 
 		if (swi_verbs_lane_create(ep, &l)) {
@@ -96,71 +79,52 @@ void swi_verbs_lanes_want(struct swi_be_ep *ep)
 			return;
 		}
 		ep->lanes[ep->lane_count++] = l;
-		l->psn = (uint32_t)swi_rand(ep->be->env) & PSN_MASK;
-		swi_wr_u32(&w, l->qp_num);
-		swi_wr_u32(&w, l->psn);
+		l->psn = (uint32_t)swi_rand(ep->be->env) & VERBS_NUMBER_MAX;
+		m.end[i] = (struct verbs_end){l->qp_num, l->psn};
 	}
+	swi_verbs_put_ask(&w, &m);
+	SWI_BUG_ON(!swi_wr_ok(&w));
 	if (swi_verbs_send_own(ep, buf, w.len))
 		drop_lanes(ep);
 }
 
-/* One lane's keys out of the table at @r, which is read again for each lane. */
-static int take_keys(struct verbs_lane *l, struct swi_rd r, uint32_t count, uint32_t lanes,
-		     uint32_t which)
+/* What the peer's memories are called on lane @which of those that it made. */
+static int take_names(struct verbs_lane *l, const struct verbs_ok *m, uint32_t which)
 {
-	l->keys = calloc(count + 1, sizeof(*l->keys));
+	if (!m->name_count)
+		return 0;
+	l->keys = calloc(m->name_count, sizeof(*l->keys));
 	if (!l->keys)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < count; i++) {
-		l->keys[i].main = swi_rd_u32(&r);
-		for (uint32_t k = 0; k < lanes; k++) {
-			const uint32_t key = swi_rd_u32(&r);
-
-			if (k == which)
-				l->keys[i].here = key;
-		}
-	}
-	l->key_count = count;
-	qsort(l->keys, count, sizeof(*l->keys), key_order);
+	for (uint32_t k = 0; k < m->name_count; k++)
+		l->keys[k] = (struct verbs_key){m->name[k].main, m->name[k].here[which]};
+	l->key_count = m->name_count;
+	qsort(l->keys, l->key_count, sizeof(*l->keys), key_order);
 	return 0;
 }
 
 /* 0, or the peer talks nonsense. */
 static int on_ok(struct swi_be_ep *ep, struct swi_rd *r)
 {
-	const uint32_t lanes = swi_rd_u8(r);
-	struct end ends[MORE_LANES];
-	uint32_t keys;
-	int err = 0;
+	struct verbs_ok m;
+	int err = swi_verbs_get_ok(r, &m);
 
-	if (ep->lanes_state != LANES_ASKED || (lanes && lanes != ep->lane_count - 1))
+	if (err || ep->lanes_state != LANES_ASKED || (m.count && m.count != ep->lane_count - 1))
 		return SWARM_EPROTO;
-	for (uint32_t i = 0; i < lanes; i++) {
-		ends[i].qp = swi_rd_u32(r);
-		ends[i].psn = swi_rd_u32(r);
-	}
-	keys = swi_rd_u32(r);
-	if (keys > KEYS_MAX || (uint64_t)keys * 4 * (lanes + 1) != r->len - r->pos || r->bad)
-		return SWARM_EPROTO;
-	for (uint32_t i = 0; i < lanes && !err; i++) {
-		struct verbs_lane *l = ep->lanes[i + 1];
-
-		if (ends[i].qp > PSN_MASK || ends[i].psn > PSN_MASK)
-			return SWARM_EPROTO;
-		if (keys)
-			err = take_keys(l, *r, keys, lanes, i);
+	for (uint32_t i = 0; i < m.count && !err; i++) {
+		err = take_names(ep->lanes[i + 1], &m, i);
 		if (!err)
-			err = lane_ready(l, ends[i].qp, ends[i].psn, l->psn);
+			err = lane_ready(ep->lanes[i + 1], m.end[i]);
 	}
-	if (err || !lanes) {
+	if (err || !m.count) {
 		drop_lanes(ep);
 		return 0;
 	}
-	for (uint32_t i = 0; i < lanes; i++)
+	for (uint32_t i = 0; i < m.count; i++)
 		ep->lanes[i + 1]->usable = true;
 	ep->lanes_state = LANES_UP;
-	ep->be->counters.lanes_opened += lanes;
-	swi_debug(ep->be->log, "verbs: %u lanes more for reads", lanes);
+	ep->be->counters.lanes_opened += m.count;
+	swi_debug(ep->be->log, "verbs: %u lanes more for reads", m.count);
 	return 0;
 }
 
@@ -174,24 +138,22 @@ static void drop_serves(struct swi_be_ep *ep)
 
 static void answer(struct swi_be_ep *ep, bool yes)
 {
-	uint8_t buf[MSG_MAX];
+	uint8_t buf[VERBS_OWN_MAX];
 	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
-	const uint32_t n = yes ? ep->serve_count : 0;
+	struct verbs_ok m = {.count = yes ? ep->serve_count : 0};
 	const struct verbs_lane *main_lane = ep->lanes[0];
 
 	ep->serve_answer = false;
-	swi_wr_u8(&w, OK);
-	swi_wr_u8(&w, (uint8_t)n);
-	for (uint32_t i = 0; i < n; i++) {
-		swi_wr_u32(&w, ep->serves[i]->qp_num);
-		swi_wr_u32(&w, ep->serves[i]->psn);
+	for (uint32_t i = 0; i < m.count; i++)
+		m.end[i] = (struct verbs_end){ep->serves[i]->qp_num, ep->serves[i]->psn};
+	m.name_count = m.count ? main_lane->window_count : 0;
+	SWI_BUG_ON(m.name_count > VERBS_WINDOWS_MAX);
+	for (uint32_t k = 0; k < m.name_count; k++) {
+		m.name[k].main = main_lane->windows[k].rkey;
+		for (uint32_t i = 0; i < m.count; i++)
+			m.name[k].here[i] = ep->serves[i]->windows[k].rkey;
 	}
-	swi_wr_u32(&w, n ? main_lane->window_count : 0);
-	for (uint32_t k = 0; n && k < main_lane->window_count; k++) {
-		swi_wr_u32(&w, main_lane->windows[k].rkey);
-		for (uint32_t i = 0; i < n; i++)
-			swi_wr_u32(&w, ep->serves[i]->windows[k].rkey);
-	}
+	swi_verbs_put_ok(&w, &m);
 	SWI_BUG_ON(!swi_wr_ok(&w));
 	if (swi_verbs_send_own(ep, buf, w.len))
 		swi_verbs_ep_down(ep, SWARM_EPEERLOST); /* the peer has asked for more than it reads */
@@ -207,7 +169,7 @@ void swi_verbs_lanes_bound(struct swi_be_ep *ep)
 		answer(ep, true);
 }
 
-static int serve_one(struct swi_be_ep *ep, struct end peer)
+static int serve_one(struct swi_be_ep *ep, struct verbs_end peer)
 {
 	struct verbs_lane *l;
 	int err = swi_verbs_lane_create(ep, &l);
@@ -215,29 +177,22 @@ static int serve_one(struct swi_be_ep *ep, struct end peer)
 	if (err)
 		return err;
 	ep->serves[ep->serve_count++] = l;
-	l->psn = (uint32_t)swi_rand(ep->be->env) & PSN_MASK;
-	err = lane_ready(l, peer.qp, peer.psn, l->psn);
+	l->psn = (uint32_t)swi_rand(ep->be->env) & VERBS_NUMBER_MAX;
+	err = lane_ready(l, peer);
 	return err ? err : swi_verbs_windows_bind(l);
 }
 
 static int on_ask(struct swi_be_ep *ep, struct swi_rd *r)
 {
-	const uint32_t lanes = swi_rd_u8(r);
+	struct verbs_ask m;
 	bool same = true;
-	int err = 0;
+	int err = swi_verbs_get_ask(r, &m);
 
-	if (!ep->granted || ep->serve_count || ep->serve_answer || !lanes || lanes > MORE_LANES ||
-	    r->len - r->pos != lanes * 8)
+	if (err || !ep->granted || ep->serve_count || ep->serve_answer)
 		return SWARM_EPROTO;
 	ep->serve_answer = true;
-	for (uint32_t i = 0; i < lanes && !err; i++) {
-		struct end peer = {.qp = swi_rd_u32(r)};
-
-		peer.psn = swi_rd_u32(r);
-		if (peer.qp > PSN_MASK || peer.psn > PSN_MASK)
-			return SWARM_EPROTO;
-		err = serve_one(ep, peer);
-	}
+	for (uint32_t i = 0; i < m.count && !err; i++)
+		err = serve_one(ep, m.end[i]);
 	/* The tables are told side by side: they have to name the same memories in the same order. */
 	for (uint32_t i = 0; i < ep->serve_count && !err; i++) {
 		same &= ep->serves[i]->window_count == ep->lanes[0]->window_count;
@@ -260,9 +215,9 @@ void swi_verbs_lanes_recv(struct swi_be_ep *ep, const void *buf, uint32_t len)
 	const uint8_t kind = swi_rd_u8(&r);
 	int err = SWARM_EPROTO;
 
-	if (kind == ASK)
+	if (kind == VERBS_ASK)
 		err = on_ask(ep, &r);
-	else if (kind == OK)
+	else if (kind == VERBS_OK)
 		err = on_ok(ep, &r);
 	if (err)
 		swi_verbs_ep_down(ep, err);
