@@ -244,6 +244,15 @@ static int obj_lost(void *ctx, struct swarm_oid id, bool made, char *why, size_t
 	return swi_rebuild_lost(ctx, id, made, why, why_len);
 }
 
+static uint64_t peer_free(void *ctx, uint32_t node)
+{
+	const struct swi_member *m = swi_view_find(ctx, node);
+
+	if (!m || !m->report.arena_bytes)
+		return UINT64_MAX;
+	return m->report.arena_bytes - swi_min_u64(m->report.arena_used, m->report.arena_bytes);
+}
+
 static bool obj_keep(void *ctx, struct swarm_oid id)
 {
 	return swi_graph_delete(ctx, id);
@@ -304,6 +313,7 @@ static void hooks_set(struct swi_node *n)
 	    .peer_msg = peer_msg,
 	    .obj_lost = obj_lost,
 	    .obj_keep = obj_keep,
+	    .peer_free = peer_free,
 	    .obj_remake_ns = obj_remake_ns,
 	    .need_room = need_room,
 	    .status = status,

@@ -50,11 +50,19 @@ static void set_ttl(struct swi_attr *at, uint64_t due_ns)
 	sn->attrs.expiring += at->ttl.pos != 0;
 }
 
+static void set_replica(struct swi_attr *at, bool replica)
+{
+	at->sn->attrs.replicas -= at->replica;
+	at->replica = replica;
+	at->sn->attrs.replicas += replica;
+}
+
 static void attr_free(struct swi_attr *at)
 {
 	struct swi_snode *sn = at->sn;
 
 	set_pin(at, SWARM_PIN_NONE);
+	set_replica(at, false);
 	set_ttl(at, UINT64_MAX);
 	HASH_DELETE(hh, sn->attrs.by_id, at);
 	free(at);
@@ -62,7 +70,7 @@ static void attr_free(struct swi_attr *at)
 
 static void free_if_empty(struct swi_attr *at)
 {
-	if (at->pin == SWARM_PIN_NONE && !at->ttl.pos)
+	if (at->pin == SWARM_PIN_NONE && !at->replica && !at->ttl.pos)
 		attr_free(at);
 }
 
@@ -96,6 +104,7 @@ void swi_attr_left(struct swi_snode *sn, struct swarm_oid id)
 	if (!at)
 		return;
 	set_pin(at, SWARM_PIN_NONE);
+	set_replica(at, false);
 	free_if_empty(at);
 }
 
@@ -161,6 +170,25 @@ static struct swi_attr *attr_get(struct swi_snode *sn, struct swarm_ref ref)
 	at->ttl.cb = ttl_due;
 	HASH_ADD(hh, sn->attrs.by_id, id, sizeof(at->id), at);
 	return at;
+}
+
+int swi_attr_keep(struct swi_snode *sn, struct swarm_ref ref)
+{
+	struct swi_attr *at = attr_get(sn, ref);
+
+	if (!at)
+		return -ENOMEM;
+	if (at->pin == SWARM_PIN_NONE)
+		set_pin(at, SWARM_PIN_SOFT);
+	set_replica(at, true);
+	return 0;
+}
+
+bool swi_attr_is_replica(struct swi_snode *sn, struct swarm_oid id)
+{
+	const struct swi_attr *at = sn->attrs.by_id ? attr_find(sn, id) : NULL;
+
+	return at && at->replica;
 }
 
 static void reply_done(struct swi_client *cl, uint64_t req)

@@ -52,7 +52,9 @@ static int on_answer(struct swi_req *rq, int status, uint16_t type, struct swi_r
 	swi_req_end(c->sn, rq);
 	if (type && !m.status) {
 		swi_peer_say_end(c->sn, p, m.lease);
-		swi_dir_copy_at(c->sn, (struct swarm_ref){.id = c->rec->id}, p->node, m.len, false);
+		/* Of a home that died nobody was there whom it could have told. */
+		swi_dir_copy_at(c->sn, (struct swarm_ref){.id = c->rec->id, .home = c->rec->home}, p->node, m.len,
+				false);
 	}
 	if (!type && ask(q))
 		return 0; /* the connection was lost, the node is not */

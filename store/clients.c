@@ -77,6 +77,7 @@ int swi_client_attach(struct swi_snode *sn, struct swi_client_shm *shm, struct s
 	swi_list_init(&cl->sets);
 	swi_list_init(&cl->subs);
 	swi_list_init(&cl->pin_calls);
+	swi_list_init(&cl->replicates);
 	cl->account = swi_account_open(sn, pid);
 	swi_list_init(&cl->waits);
 	swi_list_init(&cl->rooms);

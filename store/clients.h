@@ -53,6 +53,7 @@ struct swi_client {
 	uint32_t items;		/* objects waited for in lists (request.h) */
 	struct swi_list sets;	/* struct swi_client_set (sets.c) */
 	struct swi_list pin_calls; /* struct swi_client_pin (attr.c) */
+	struct swi_list replicates; /* struct swi_replicate (replicate.c) */
 	struct swi_account *account; /* NULL: no quota */
 	struct swi_list subs;	/* struct swi_client_sub (notify.c) */
 	uint32_t set_count, sub_count;

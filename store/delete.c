@@ -218,6 +218,16 @@ static void delete_here(struct swi_snode *sn, struct swarm_ref ref, bool asked)
 		(void)swi_peer_send(sn, heir, SWI_S_DELETE, buf, w.len);
 }
 
+static void drop_everywhere(struct swi_snode *sn, struct swarm_ref ref)
+{
+	swi_list_for_each(it, &sn->peers.list) {
+		struct swi_peer *p = swi_list_entry(it, struct swi_peer, link);
+
+		if (p->node)
+			swi_deleted_drop(sn, p, ref);
+	}
+}
+
 static void delete_ref(struct swi_snode *sn, struct swarm_ref ref, bool asked)
 {
 	int code;
@@ -230,8 +240,10 @@ static void delete_ref(struct swi_snode *sn, struct swarm_ref ref, bool asked)
 		delete_here(sn, ref, asked);
 		return;
 	}
-	if (!p) { /* no home, no record: what is left elsewhere goes with its nodes */
+	if (!p) { /* no home, no record: everybody forgets what he has */
 		drop_here(sn, ref, asked);
+		if (code == SWARM_EHOMELOST)
+			drop_everywhere(sn, ref);
 		return;
 	}
 	swi_wr_ref(&w, ref); /* the home sends a DROP to every copy, ours too */

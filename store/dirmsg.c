@@ -5,6 +5,7 @@
  * a peer was decoded by smsg.c. See directory.h.
  */
 #include "store/announce.h"
+#include "store/census.h"
 #include "store/delete.h"
 #include "store/direct.h"
 #include "store/directory.h"
@@ -108,6 +109,9 @@ void swi_rec_ask(struct swi_snode *sn, struct swi_rec *rec)
 		return;
 	swi_rec_unask(sn, rec);
 	if (code == SWARM_EHOMELOST) {
+		if (!swi_census_over(sn, rec))
+			return;
+		swi_census_end(sn, rec);
 		swi_dir_explain(sn, ref, text, sizeof(text));
 		swi_rec_fire(sn, rec, code, text, NULL);
 	}

@@ -350,7 +350,7 @@ static uint32_t age(struct swi_snode *sn, const struct swi_local *lo)
 
 static uint64_t remake_ns(struct swi_snode *sn, const struct swi_local *lo)
 {
-	if (!sn->hooks.obj_remake_ns || lo->ref.home != sn->node)
+	if (!sn->hooks.obj_remake_ns || lo->ref.home != sn->node || swi_attr_is_replica(sn, lo->ref.id))
 		return SWI_REMAKE_NEVER;
 	return sn->hooks.obj_remake_ns(sn->hooks.ctx, lo->ref.id, false);
 }

@@ -130,6 +130,7 @@ int swi_snode_create(const struct swi_snode_opts *opts, struct swi_snode **out, 
 	swi_digests_init(sn);
 	swi_rooms_init(sn);
 	swi_draining_init(sn);
+	swi_keeps_init(sn);
 	swi_list_init(&sn->syncs);
 	swi_ranges_init(sn);
 	atomic_store(&sn->shm->durable, opts->durable);
@@ -162,6 +163,7 @@ void swi_snode_destroy(struct swi_snode *sn)
 	swi_clients_fini(sn);
 	swi_syncs_fini(sn);
 	swi_draining_fini(sn);
+	swi_keeps_fini(sn);
 	swi_peers_fini(sn);
 	swi_fetches_fini(sn);
 	swi_ranges_fini(sn);
@@ -241,6 +243,8 @@ int swi_snode_peer_msg(struct swi_snode *sn, struct swi_link *l, uint16_t type, 
 		return swi_drain_on_move(l, body);
 	case SWI_S_XFER:
 		return swi_dir_on_xfer(l, body);
+	case SWI_S_KEEP:
+		return swi_keep_on_keep(l, body);
 	case SWI_S_LEASED:
 		rc = swi_req_answer(sn, l->peer, type, body);
 		return rc == -ENOENT ? swi_serve_unclaimed(l, body) : rc;
@@ -249,6 +253,7 @@ int swi_snode_peer_msg(struct swi_snode *sn, struct swi_link *l, uint16_t type, 
 	case SWI_S_LOCATED:
 	case SWI_S_MOVED:
 	case SWI_S_XFERRED:
+	case SWI_S_KEPT:
 		rc = swi_req_answer(sn, l->peer, type, body);
 		return rc == -ENOENT ? 0 : rc; /* nobody waits any more */
 	default:

@@ -83,6 +83,8 @@ struct swi_snode_hooks {
 	uint64_t (*obj_remake_ns)(void *ctx, struct swarm_oid id, bool drop);
 	/* A client waits for room, and nothing may leave: give back what is held for later. */
 	void (*need_room)(void *ctx);
+	/* Bytes of @node's arena that nothing lies in, as it said last; UINT64_MAX: not known. */
+	uint64_t (*peer_free)(void *ctx, uint32_t node);
 	/* JSON for SWI_L_STATUS when @what is not the store's ("store"): malloc'd text or NULL. */
 	char *(*status)(void *ctx, const char *what);
 };

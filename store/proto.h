@@ -39,6 +39,7 @@ enum swi_lmsg {
 	SWI_L_NOTIFY = 0x22,	 /* node -> client, unasked: {u32 sub, u32 n, n x {u8 kind, ref, u64 len}} */
 	SWI_L_PIN = 0x28,	 /* {ref, u8 policy, u64 timeout_ns} -> {} */
 	SWI_L_EXPIRE = 0x29,	 /* {ref, u64 ttl_ns} -> {} */
+	SWI_L_REPLICATE = 0x2a,	 /* {ref, u32 copies, u64 timeout_ns} -> {} */
 	SWI_L_GET_RANGE = 0x13, /* {ref, u64 from, u64 len, u64 timeout_ns} -> {u64 offset, u32 gen20, u64 distance}: the part begins so far behind the extent's offset; held as by GET */
 	SWI_L_UPPER = 0x40,	 /* first of the layer above */
 };

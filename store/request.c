@@ -3,7 +3,7 @@
  * request.c - what each message of a client asks for (proto.h): the switch, and the short ones. See request.h.
  *
  * Elsewhere: room (grant.c), many objects at once (many.c), wait sets (sets.c), subscriptions (notify.c),
- * pins and ends in time (attr.c). Owner thread of the node.
+ * pins and ends in time (attr.c), copies on other nodes (replicate.c). Owner thread of the node.
  */
 #include <swarm/store.h>
 
@@ -619,6 +619,8 @@ int swi_client_request(struct swi_client *cl, const struct swi_msg *msg)
 	case SWI_L_PIN:
 	case SWI_L_EXPIRE:
 		return swi_client_attr(cl, msg);
+	case SWI_L_REPLICATE:
+		return swi_client_replicate(cl, msg);
 	case SWI_L_GET_CANCEL:
 		return do_get_cancel(cl, msg);
 	case SWI_L_SET_ADD:
@@ -655,6 +657,7 @@ void swi_client_requests_drop(struct swi_client *cl)
 	swi_client_manys_drop(cl);
 	swi_client_sets_drop(cl);
 	swi_client_attrs_drop(cl);
+	swi_client_replicates_drop(cl);
 	swi_client_subs_drop(cl);
 	while (!swi_list_empty(&cl->waits))
 		wait_free(swi_list_first(&cl->waits, struct client_wait, link));

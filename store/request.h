@@ -37,6 +37,10 @@ void swi_client_sets_drop(struct swi_client *cl);
 int swi_client_attr(struct swi_client *cl, const struct swi_msg *msg);
 void swi_client_attrs_drop(struct swi_client *cl);
 
+/* ---- replicate.c: REPLICATE ---- */
+int swi_client_replicate(struct swi_client *cl, const struct swi_msg *msg);
+void swi_client_replicates_drop(struct swi_client *cl);
+
 /* ---- notify.c: SUBSCRIBE, SUB_* ---- */
 int swi_client_notify(struct swi_client *cl, const struct swi_msg *msg);
 void swi_client_subs_drop(struct swi_client *cl);

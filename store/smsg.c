@@ -262,6 +262,26 @@ int swi_smsg_get_move(struct swi_rd *r, struct swi_smsg_move *out)
 	return 0;
 }
 
+void swi_smsg_put_keep(struct swi_wr *w, const struct swi_smsg_keep *m)
+{
+	swi_wr_u64(w, m->req);
+	swi_wr_ref(w, m->ref);
+	swi_wr_u64(w, m->timeout_ns);
+}
+
+int swi_smsg_get_keep(struct swi_rd *r, struct swi_smsg_keep *out)
+{
+	struct swi_smsg_keep m = {0};
+
+	m.req = swi_rd_u64(r);
+	m.ref = swi_rd_ref(r);
+	m.timeout_ns = swi_rd_u64(r);
+	if (rd_end(r) || !m.req || swi_oid_is_zero(m.ref.id))
+		return SWARM_EPROTO;
+	*out = m;
+	return 0;
+}
+
 void swi_smsg_put_done(struct swi_wr *w, const struct swi_smsg_done *m)
 {
 	swi_wr_u64(w, m->req);

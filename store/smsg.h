@@ -33,6 +33,8 @@ enum swi_smsg {
 	SWI_S_PARENT = 0x112, /* instead of LEASED: take it from that node, which is getting it (cast.h) */
 	SWI_S_MORE = 0x113,   /* after a LEASED of a part: so much is there now */
 	SWI_S_TOLD = 0x114, /* your COPIES were read, but these were for a home that I am not, as far as I know: tell again */
+	SWI_S_KEEP = 0x115, /* bring a copy and keep it (keep.h) -> KEPT */
+	SWI_S_KEPT = 0x116,
 };
 
 #define SWI_SMSG_TEXT	  256u /* longest explanation that travels, NUL included */
@@ -118,7 +120,12 @@ struct swi_smsg_move { /* MOVE, UNWATCH */
 	uint64_t req;
 	struct swarm_ref ref;
 };
-struct swi_smsg_done { /* MOVED, XFERRED */
+struct swi_smsg_keep {
+	uint64_t req;
+	struct swarm_ref ref;
+	uint64_t timeout_ns; /* UINT64_MAX = none */
+};
+struct swi_smsg_done { /* MOVED, XFERRED, KEPT */
 	uint64_t req;
 	int32_t status;
 	char text[SWI_SMSG_TEXT];
@@ -141,6 +148,7 @@ void swi_smsg_put_more(struct swi_wr *w, const struct swi_smsg_more *m);
 void swi_smsg_put_copy(struct swi_wr *w, const struct swi_smsg_copy *m); /* one row */
 void swi_smsg_put_told(struct swi_wr *w, const struct swi_smsg_told *m); /* all but the ids */
 void swi_smsg_put_move(struct swi_wr *w, const struct swi_smsg_move *m);
+void swi_smsg_put_keep(struct swi_wr *w, const struct swi_smsg_keep *m);
 void swi_smsg_put_done(struct swi_wr *w, const struct swi_smsg_done *m);
 void swi_smsg_put_record(struct swi_wr *w, const struct swi_smsg_record *m); /* one row */
 
@@ -153,6 +161,7 @@ int swi_smsg_get_leased(struct swi_rd *r, struct swi_smsg_leased *out);
 int swi_smsg_get_parent(struct swi_rd *r, struct swi_smsg_parent *out);
 int swi_smsg_get_more(struct swi_rd *r, struct swi_smsg_more *out);
 int swi_smsg_get_move(struct swi_rd *r, struct swi_smsg_move *out);
+int swi_smsg_get_keep(struct swi_rd *r, struct swi_smsg_keep *out);
 int swi_smsg_get_done(struct swi_rd *r, struct swi_smsg_done *out);
 int swi_smsg_get_ref(struct swi_rd *r, struct swarm_ref *out); /* DELETE, DROP */
 int swi_smsg_get_told(struct swi_rd *r, struct swi_smsg_told *out); /* exactly so many ids are left then */

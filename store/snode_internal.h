@@ -20,6 +20,7 @@
 #include "store/fetch.h"
 #include "store/hold.h"
 #include "store/index.h"
+#include "store/keep.h"
 #include "store/lease.h"
 #include "store/local.h"
 #include "store/locator.h"
@@ -75,6 +76,7 @@ struct swi_snode {
 	struct swi_evict evict;
 	struct swi_relocate relocate;
 	struct swi_draining draining;
+	struct swi_keeps keeps;
 	struct swi_list syncs; /* struct client_sync that nobody waits for any more (sync.c) */
 	struct swi_snode_stats stats; /* counters; the sizes are filled in by swi_snode_stats() */
 };

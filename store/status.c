@@ -186,6 +186,7 @@ static void counters(struct swi_snode *sn, json_t *o)
 	set(o, "pinned_hard_bytes", sn->attrs.hard_bytes);
 	set(o, "expiring", sn->attrs.expiring);
 	set(o, "expired", sn->attrs.expired);
+	set(o, "replicas", sn->attrs.replicas);
 	set(o, "quota_refusals", sn->quotas.refused);
 	set(o, "records", swi_dir_count(sn));
 }

@@ -31,6 +31,7 @@ enum swarm_error {
 	SWARM_EDISKFULL = -4108,   /* the spill folders have no room left */
 	SWARM_EQUOTA = -4109,	   /* this process has filled its quota of the arena */
 	SWARM_EPINLIMIT = -4110,   /* more would be pinned hard than the node allows */
+	SWARM_EFEWNODES = -4111,   /* the cluster has fewer nodes than copies were asked for */
 
 	/* the object is lost or cannot be had */
 	SWARM_ELOST = -4200,	  /* no copy is left and it could not be rebuilt */

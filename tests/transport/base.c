@@ -18,6 +18,7 @@
 	X(SWARM_EDISKFULL, -4108)                                                                  \
 	X(SWARM_EQUOTA, -4109)                                                                     \
 	X(SWARM_EPINLIMIT, -4110)                                                                  \
+	X(SWARM_EFEWNODES, -4111)                                                                  \
 	X(SWARM_ELOST, -4200)                                                                      \
 	X(SWARM_ECORRUPT, -4201)                                                                   \
 	X(SWARM_ESTALE, -4202)                                                                     \

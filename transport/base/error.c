@@ -35,6 +35,8 @@ static const struct row rows[] = {
 	   "delete objects that it made, or raise the quota (swarm start --client-quota)"),
     DOMAIN(SWARM_EPINLIMIT, "more would be pinned hard in memory than the node allows (pin_bytes_max)",
 	   "unpin objects, pin them soft, or raise the limit (swarm start --pin-max)"),
+    DOMAIN(SWARM_EFEWNODES, "the cluster has fewer nodes than copies were asked for",
+	   "ask for fewer copies, or add nodes; 'swarm list nodes' shows what there is"),
     DOMAIN(SWARM_ELOST, "the object is lost: no copy is left and it could not be rebuilt",
 	   "run its task again, or put it again"),
     DOMAIN(SWARM_ECORRUPT, "the bytes do not match their digest", "check the memory and disk of the node named"),
