@@ -34,6 +34,8 @@ struct swi_replicate {
 	uint32_t copies;
 	uint64_t deadline_ns;
 	struct swi_watch watch; /* who has it? */
+	struct swi_req home;	/* .. and who else, where it is here as well */
+	struct swi_copies known;
 	struct swi_timer due;
 	struct swi_keep keep; /* a copy here */
 	struct spot *spot;
@@ -47,6 +49,7 @@ static void replicate_free(struct swi_replicate *rp)
 	struct swi_snode *sn = rp->cl->sn;
 
 	swi_watch_cancel(sn, &rp->watch);
+	swi_req_end(sn, &rp->home);
 	swi_timer_stop(&sn->timers, &rp->due);
 	swi_keep_cancel(&rp->keep);
 	for (uint32_t i = 0; i < rp->count; i++)
@@ -252,11 +255,11 @@ static uint64_t rank_of(struct swi_snode *sn, const struct swi_copies *copies, u
 	return SWI_COPIES_MAX + (room < swi_extent_bytes(copies->len));
 }
 
-static void spot_add(struct swi_replicate *rp, const struct swi_copies *copies, uint32_t node)
+static void spot_add(struct swi_replicate *rp, uint32_t node)
 {
 	rp->spot[rp->count++] = (struct spot){.rp = rp,
 					      .node = node,
-					      .rank = rank_of(rp->cl->sn, copies, node),
+					      .rank = rank_of(rp->cl->sn, &rp->known, node),
 					      .weight = swi_rendezvous(rp->ref.id, node)};
 }
 
@@ -269,34 +272,29 @@ static int by_rank(const void *a, const void *b)
 	return (x->weight < y->weight) - (x->weight > y->weight);
 }
 
-static bool list_spots(struct swi_replicate *rp, const struct swi_copies *copies)
+static bool list_spots(struct swi_replicate *rp)
 {
 	struct swi_snode *sn = rp->cl->sn;
 
 	rp->spot = calloc(sn->peers.count + 1, sizeof(*rp->spot));
 	if (!rp->spot)
 		return false;
-	spot_add(rp, copies, sn->node);
+	spot_add(rp, sn->node);
 	swi_list_for_each(it, &sn->peers.list) {
 		const struct swi_peer *p = swi_list_entry(it, struct swi_peer, link);
 
 		if (p->node)
-			spot_add(rp, copies, p->node);
+			spot_add(rp, p->node);
 	}
 	qsort(rp->spot, rp->count, sizeof(*rp->spot), by_rank);
 	return true;
 }
 
-static void located(struct swi_watch *w, int status, const char *text, const struct swi_copies *copies)
+static void choose(struct swi_replicate *rp)
 {
-	struct swi_replicate *rp = swi_container_of(w, struct swi_replicate, watch);
 	char few[SWI_SMSG_TEXT];
 
-	if (status) {
-		end(rp, status, text);
-		return;
-	}
-	if (!list_spots(rp, copies)) {
+	if (!list_spots(rp)) {
 		end(rp, -ENOMEM, "the node is out of memory");
 		return;
 	}
@@ -306,8 +304,77 @@ static void located(struct swi_watch *w, int status, const char *text, const str
 		end(rp, SWARM_EFEWNODES, few);
 		return;
 	}
-	swi_timer_set(&rp->cl->sn->timers, &rp->due, rp->deadline_ns);
 	go_on(rp);
+}
+
+/* ---- who has it ---- */
+
+static void unwatch(struct swi_replicate *rp)
+{
+	const struct swi_smsg_move m = {.req = rp->home.num, .ref = rp->ref};
+	uint8_t buf[64];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	swi_smsg_put_move(&w, &m);
+	(void)swi_peer_send(rp->cl->sn, rp->home.peer, SWI_S_UNWATCH, buf, w.len);
+}
+
+static int on_located(struct swi_req *rq, int status, uint16_t type, struct swi_rd *body)
+{
+	struct swi_replicate *rp = rq->owner;
+	struct swi_smsg_located m = {.state = SWI_DIR_UNKNOWN};
+
+	(void)status;
+	if (type && (type != SWI_S_LOCATED || swi_smsg_get_located(body, &m)))
+		return SWARM_EPROTO;
+	if (type && (m.state == SWI_DIR_UNKNOWN || m.state == SWI_DIR_PENDING))
+		unwatch(rp); /* it has not heard of our copy yet */
+	swi_req_end(rp->cl->sn, rq);
+	if (m.state == SWI_DIR_FAILED && is_over(m.status)) {
+		end(rp, m.status, m.text);
+		return 0;
+	}
+	if (m.state == SWI_DIR_AVAILABLE && m.copies.count)
+		rp->known.count = 0;
+	for (uint32_t i = 0; m.state == SWI_DIR_AVAILABLE && i < m.copies.count; i++)
+		rp->known.node[rp->known.count++] = m.copies.node[i];
+	choose(rp);
+	return 0;
+}
+
+/* A node that has a copy looks no further: its home knows of the others. */
+static bool ask_home(struct swi_replicate *rp)
+{
+	struct swi_snode *sn = rp->cl->sn;
+	struct swi_smsg_locate m = {.ref = rp->ref};
+	int code;
+	const uint32_t home = swi_dir_home(sn, rp->ref, &code);
+	struct swi_peer *p = home && home != sn->node ? swi_peer_find(sn, home) : NULL;
+	uint8_t buf[64];
+	struct swi_wr w = swi_wr_init(buf, sizeof(buf));
+
+	if (!p || rp->known.count != 1)
+		return false;
+	rp->home.cb = on_located;
+	rp->home.owner = rp;
+	m.req = swi_req_begin(sn, &rp->home, p);
+	swi_smsg_put_locate(&w, &m);
+	(void)swi_peer_send(sn, p, SWI_S_LOCATE, buf, w.len);
+	return true;
+}
+
+static void located(struct swi_watch *w, int status, const char *text, const struct swi_copies *copies)
+{
+	struct swi_replicate *rp = swi_container_of(w, struct swi_replicate, watch);
+
+	if (status) {
+		end(rp, status, text);
+		return;
+	}
+	rp->known = *copies;
+	swi_timer_set(&rp->cl->sn->timers, &rp->due, rp->deadline_ns);
+	if (!ask_home(rp))
+		choose(rp);
 }
 
 /* ---- requests ---- */

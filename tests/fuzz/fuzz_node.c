@@ -386,6 +386,26 @@ static void put_locate(struct swi_wr *w)
 	end(w, at);
 }
 
+/* A copy is asked for: by the peer, and of it. */
+static void put_keep(struct swi_wr *w)
+{
+	const struct swi_smsg_keep m = {.req = 5, .ref = {{{3, 3}}, 2, 0}, .timeout_ns = NS_PER_S};
+	const struct swi_smsg_done done = {.req = 1};
+	uint32_t at = begin(w, WHO_STORE, SWI_S_KEEP - SWI_P_STORE);
+
+	swi_smsg_put_keep(w, &m);
+	end(w, at);
+	at = begin(w, WHO_DRIVER, SWI_L_REPLICATE);
+	swi_wr_ref(w, m.ref);
+	swi_wr_u32(w, 2);
+	swi_wr_u64(w, NS_PER_S);
+	end(w, at);
+	put_time(w, 10);
+	at = begin(w, WHO_STORE, SWI_S_KEPT - SWI_P_STORE);
+	swi_smsg_put_done(w, &done);
+	end(w, at);
+}
+
 static void put_xfer(struct swi_wr *w)
 {
 	const struct swi_smsg_record r = {.ref = {{{6, 6}}, 2, 0}, .state = SWI_DIR_AVAILABLE,
@@ -453,6 +473,8 @@ static void seed_reads(struct swi_wr *w)
 	put_time(w, 10);
 	put_get(w, (struct swarm_ref){{{4, 4}}, 2, 0});
 	put_located(w);
+	put_time(w, 20);
+	put_keep(w);
 	put_time(w, 20);
 }
 

@@ -33,6 +33,7 @@ TRY(done)
 TRY(parent)
 TRY(more)
 TRY(range)
+TRY(keep)
 
 static void try_copies(struct swi_rd *r, struct swi_wr *w)
 {
@@ -93,7 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_locate, try_located, try_lease, try_leased,
 		try_move,   try_done,	 try_copies, try_records,
 		try_parent, try_more, try_range, try_ref,
-		try_told};
+		try_told, try_keep};
 	static uint8_t again[AGAIN_MAX];
 	struct swi_wr w = swi_wr_init(again, sizeof(again));
 	struct swi_rd r;
@@ -148,6 +149,7 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 	const struct swi_smsg_parent parent = {.req = 1, .node = 2, .epoch = 3};
 	const struct swi_smsg_range range = {.req = 1, .id = ref.id, .from = 100, .len = 50};
 	const struct swi_smsg_more more = {.req = 1, .have = 4096};
+	const struct swi_smsg_keep keep = {.req = 1, .ref = ref, .timeout_ns = NS_PER_S};
 	const struct swi_smsg_done done = {.req = 1, .status = SWARM_EFULL, .text = "no room"};
 	struct swi_wr w = swi_wr_init(buf + 1, (uint32_t)cap - 1);
 
@@ -191,6 +193,9 @@ size_t fuzz_seed(unsigned int i, uint8_t *buf, size_t cap)
 		break;
 	case 12:
 		seed_told(&w);
+		break;
+	case 13:
+		swi_smsg_put_keep(&w, &keep);
 		break;
 	default:
 		return 0;

@@ -184,6 +184,23 @@ static void test_again_copies_nothing(void **state)
 	sim_free(s);
 }
 
+/* Wherever the home is, and whatever it has itself. */
+static void test_again_anywhere(void **state)
+{
+	(void)state;
+	for (uint32_t round = 0; round < 40; round++) {
+		struct sim *s = cluster(round + 1, NODES, MIB(8), false);
+		const struct swarm_ref ref = sim_ref(100 + round, round & 1 ? 0 : 1 + round / 2 % NODES);
+
+		make(&s->node[1 + round % NODES], ref, LEN);
+		for (uint32_t i = 1; i <= NODES; i++)
+			assert_int_equal(replicate(&s->node[i], ref, 3, NS_PER_S), 0);
+		assert_int_equal(fetches(s), 2);
+		assert_int_equal(keepers(s, ref), 3);
+		sim_free(s);
+	}
+}
+
 /* Copies that readers left behind are kept first. */
 static void test_readers_copies_stay(void **state)
 {
@@ -471,7 +488,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_two_die),	    cmocka_unit_test(test_again_copies_nothing),
-	    cmocka_unit_test(test_readers_copies_stay), cmocka_unit_test(test_too_few),
+	    cmocka_unit_test(test_again_anywhere),	    cmocka_unit_test(test_readers_copies_stay), cmocka_unit_test(test_too_few),
 	    cmocka_unit_test(test_codes),	    cmocka_unit_test(test_delete_without_home),
 	    cmocka_unit_test(test_target_dies),	    cmocka_unit_test(test_no_memory),
 	    cmocka_unit_test(test_pressure),	    cmocka_unit_test(test_lost_messages),

@@ -31,6 +31,7 @@ GET(told)
 GET(done)
 GET(copy)
 GET(record)
+GET(keep)
 
 static int get_ref(struct swi_rd *r)
 {
@@ -93,6 +94,9 @@ static uint32_t write_one(int which)
 	case 11:
 		swi_smsg_put_told(&w, &(struct swi_smsg_told){.req = 5});
 		break;
+	case 12:
+		swi_smsg_put_keep(&w, &(struct swi_smsg_keep){.req = 5, .ref = ref, .timeout_ns = 1});
+		break;
 	default:
 		swi_wr_ref(&w, ref);
 	}
@@ -102,7 +106,7 @@ static uint32_t write_one(int which)
 
 static int (*const get[])(struct swi_rd *) = {get_locate, get_located, get_lease,  get_leased, get_move,
 					      get_done,	  get_copy,    get_record, get_ref,    get_parent,
-					      get_more,	  get_told};
+					      get_more,	  get_told,    get_keep};
 
 static void test_whole_and_cut(void **state)
 {
@@ -175,6 +179,7 @@ static void test_nonsense(void **state)
 	refuse(1, 21, 17);		/* too many copies */
 	refuse(3, 20, SWI_REGIONS_MAX); /* no such region */
 	refuse(3, 21, 1);		/* an offset between two granules */
+	refuse(11, 0, 0);		/* a question without a number */
 	refuse(6, 20, 0);		/* a copy on no node */
 	swi_wr_u32(&w, 1000000); /* more rows than bytes */
 	r = swi_rd_init(buf, 100);
