@@ -303,21 +303,22 @@ SWARM_API SWARM_MUST_CHECK int swarm_store_expire(struct swarm_store *store, str
 /** The most copies that swarm_store_replicate() can be asked for. */
 #define SWARM_COPIES_MAX 16u
 /**
- * swarm_store_replicate - at least @copies nodes have an object, in memory or on disk, and keep it.
+ * swarm_store_replicate - see to it that at least @copies nodes have an object, in memory or on disk, and keep it.
  *
- * What:     the first copy counts. Nodes that have a copy already keep it; then others are asked, which READ the object
- *           from one that has it: those with room for it first, as far as that is known, else spread by the id. Each further
- *           copy stays until the object is deleted: pinned soft, so that it leaves memory after everything else, and
- *           then for that node's disk alone; where there is no disk it stays in memory. Calling again copies nothing that is there.
- *           Nothing is made anew when one of these nodes dies later: call again for that.
- * Lifetime: as long as one node of these lives, the object can be had everywhere, also when its home (the node of its
- *           reference, or the one that a name falls to) was killed. What was read in that very moment may fail once, when a node's death
- *           is not known yet. Not survived: the death of all of them; a delete that the home, which died, did not pass on.
+ * What:     the first copy counts. Nodes that have one already keep it; of the others those are asked that have room for it, as far as
+ *           that is known, else it is spread by the id. They READ the object from a node that has it. Each further copy is
+ *           pinned soft: it leaves memory after everything else, and then for that node's disk; where there is none it stays. A node that
+ *           drains passes it on. Calling again, or from several nodes at once, copies nothing that is there.
+ * Lifetime: the copies stay until the object is deleted; unpinning does not end them. While one of the nodes lives the object can be had
+ *           by all, also when its home (the node of the reference, or the one a name falls to) was killed: as soon as that death is known
+ *           (0.1 s where its host says so, about 10 s where nobody answers any more) the others are asked. Not survived: the death of
+ *           all of them, and a delete of which the home died before it had passed it on. What is lost with a node is not made
+ *           up for by itself: call again.
  * Units:    @copies 1 to SWARM_COPIES_MAX; @timeout_ns [ns], as of swarm_store_get().
- * Threads:  any, concurrently. Cost: one round trip to each of the nodes, and one READ by each that had no copy.
- * Return:   0, -EINVAL, SWARM_EFEWNODES (fewer nodes than copies: nothing was copied; ask for fewer, or add nodes),
- *           -ETIMEDOUT and SWARM_EFULL (in time, or in the memory of those that could be asked, there was no place for
- *           all: what was copied stays), SWARM_EDRAINING, codes of swarm_store_get().
+ * Threads:  any, concurrently. Cost: a message to each of the nodes and its answer, and a READ by each that had no copy.
+ * Return:   0, -EINVAL, SWARM_EFEWNODES (the cluster has fewer nodes than @copies: nothing was copied; ask for fewer, or add
+ *           nodes), SWARM_EFULL (so many have no room, after a second's patience of each; what was copied stays), -ETIMEDOUT (what
+ *           was copied stays, the rest may still come), SWARM_EDRAINING, codes of swarm_store_get().
  */
 SWARM_API SWARM_MUST_CHECK int swarm_store_replicate(struct swarm_store *store, struct swarm_ref ref,
 						     uint32_t copies, uint64_t timeout_ns);
