@@ -176,12 +176,12 @@ def remote_bw(tools=False):
     return target
 
 
-def churn():
+def churn(figure, name):
     def show(row):
-        doc = load("churn")
+        doc = load(name)
         tails = ", ".join(f"{r['op']} p99.9 {ns(r['lat_ns']['p99_9'])}" for r in doc["results"][1:] if r["ops"])
         return f"{ops(row)}; {tails}"
-    return one("mixed puts, gets, deletes, 4,096 live objects", NOTHING, "churn", "mixed", show=show)
+    return one(figure, NOTHING, name, "mixed", show=show)
 
 
 def utilisation(figure, name, op, when):
@@ -191,11 +191,11 @@ def utilisation(figure, name, op, when):
     return one(figure, Target(">= 0.90", lambda row: compare(row.get("utilisation_mean"), 0.90, True)), name, op, show=show)
 
 
-def broadcast(t, what):
+def broadcast(name, what, readers=(2, 4, 8)):
     target = Target("<= 2 copies from the source", lambda row: row["source_copies_max"] <= 2.005) # + looking for the object
     out = []
-    for n in (2, 4, 8):
-        doc = load(f"broadcast_{t}_{n}")
+    for n in readers:
+        doc = load(f"{name}_{n}")
         for r in (doc or {"results": []})["results"]:
             out.append(line(doc, f"broadcast of {size(r['size_bytes'])} to {n} readers, {what}", target,
                             f"{r['source_copies']:.3f} copies ({r['source_copies_min']:.3f} .. {r['source_copies_max']:.3f}); "
@@ -277,7 +277,7 @@ def rows():
     out += one("local put, 1 MiB", at_most(1.05, " memcpy"), "put_1m", "put", 1 << 20)
     out += one("local put, 64 MiB", at_least(0.95, " memcpy"), "put_64m", "put", 64 << 20, bw)
     out += one("delete", p50_below(0.20), "delete", "delete")
-    out += churn() + metadata()
+    out += churn("mixed puts, gets, deletes, 4,096 live objects", "churn") + metadata()
     out += utilisation("allocator's utilisation, blocks of a KV cache", "alloc", "blocks", "over {:,} puts")
     out += utilisation("allocator's utilisation, log-normal sizes", "alloc", "lognormal", "over {:,} puts")
     out += utilisation("the store's utilisation when a put is refused, log-normal sizes", "full_lognormal", "mixed", "of {:,} refusals")
@@ -285,13 +285,19 @@ def rows():
     for t, what in (("ofi", "libfabric tcp"), ("shm", "same host")):
         out += every(f"remote get, {what}", remote_lat(), f"get_lat_{t}", lat)
         out += every(f"remote bandwidth, {what}", remote_bw(), f"get_bw_{t}", bw)
-    out += every("remote put, libfabric tcp", lambda row: NOTHING, "put_lat_ofi", lat)
-    out += broadcast("ofi", "libfabric tcp") + broadcast("shm", "same host")
-    vm = "soft-RoCE, instructions counted, a store and its client on one CPU"
+        out += every(f"remote put, {what}", lambda row: NOTHING, f"put_lat_{t}", lat)
+        out += every(f"remote put bandwidth, {what}", lambda row: NOTHING, f"put_bw_{t}", bw)
+    out += broadcast("broadcast_ofi", "libfabric tcp") + broadcast("broadcast_shm", "same host")
+    emulated = "soft-RoCE, instructions counted"
+    vm = f"{emulated}, a store and its client on one CPU"
     out += every(vm, remote_lat(True), "vm_get_lat", lat, [(f"{vm}, get, cold", at_most(2.2)), (f"{vm}, get, warm", at_most(1.15))])
     out += every(vm, remote_bw(True), "vm_get_bw", bw, [(f"{vm}, get", at_least(0.97))])
-    out += softroce() + kv("kv_memory", "one node, everything fits") + kv("kv_nodes", "two nodes, libfabric tcp")
-    out += kv("kv_spill", "one node, a small arena and a disk")
+    out += every(vm, lambda row: NOTHING, "vm_put_lat", lat, [(f"{vm}, put, half a round", NOTHING)])
+    out += every(vm, lambda row: NOTHING, "vm_put_bw", bw, [(f"{vm}, put, got there", NOTHING)])
+    out += churn(f"{emulated}, mixed puts, gets, deletes, 256 live objects", "vm_churn")
+    out += broadcast("vm_broadcast", emulated, (2,)) + softroce()
+    out += kv("kv_memory", "one node, everything fits") + kv("kv_nodes", "two nodes, libfabric tcp")
+    out += kv("kv_spill", "one node, a small arena and a disk") + kv("vm_kv", f"two nodes, {emulated}")
     return out + disk() + tasks()
 
 
@@ -358,8 +364,9 @@ def is_stale(built):
 
 
 def machine():
-    docs = [d for d in map(load, (p.stem for p in sorted(RESULTS.glob("*.json")))) if d and "load1" in d.get("machine", {})]
-    docs = [d for d in docs if not is_stale(d["versions"]["git"]) and "verbs" not in d["argv"]]
+    names = [p.stem for p in sorted(RESULTS.glob("*.json")) if not p.stem.startswith("vm_")] # that machine is emulated
+    docs = [d for d in map(load, names) if d and "load1" in d.get("machine", {})]
+    docs = [d for d in docs if not is_stale(d["versions"]["git"])]
     if not docs:
         return "No results of these sources."
     m, v = docs[0]["machine"], docs[0]["versions"]
