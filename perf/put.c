@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * put.c - see put.h. Local: put beside memcpy into extents of the same arena; from 64 KiB on operation by operation, so
- * that both find the same caches. Remote: put_remote.c.
+ * put.c - see put.h. Local: put beside memcpy into extents of the same arena, as many in turn; from 64 KiB on, where one
+ * thread makes one object in a call, operation by operation, so that both find the same caches. Remote: put_remote.c.
  */
 #include "perf/put.h"
 #include "perf/put_bench.h"
@@ -82,10 +82,8 @@ static int put_once(struct put_bench *b, struct perf_worker *w, struct swarm_ref
 		t0 = perf_now();
 		memcpy(buf.data, b->data, b->size);
 		count(w, sample(b, t0), b->size);
-		swarm_store_abort(b->rig.st, &buf);
-		return 0;
 	}
-	rc = swarm_store_seal(b->rig.st, &buf);
+	rc = swarm_store_seal(b->rig.st, &buf); /* a copy too: it stays as long as a put, and the next one goes elsewhere */
 	if (b->op == OP_CREATE)
 		count(w, sample(b, t0), b->size);
 	return rc;
