@@ -179,7 +179,7 @@ static void test_nonsense(void **state)
 	refuse(1, 21, 17);		/* too many copies */
 	refuse(3, 20, SWI_REGIONS_MAX); /* no such region */
 	refuse(3, 21, 1);		/* an offset between two granules */
-	refuse(11, 0, 0);		/* a question without a number */
+	refuse(12, 0, 0);		/* a question without a number */
 	refuse(6, 20, 0);		/* a copy on no node */
 	swi_wr_u32(&w, 1000000); /* more rows than bytes */
 	r = swi_rd_init(buf, 100);
