@@ -284,6 +284,11 @@ static void seed_attr(struct swi_wr *w)
 		swi_wr_u64(w, NS_PER_MS);
 		end(w, at);
 	}
+	begin(w, SWI_L_REPLICATE, &at);
+	put_refs(w, 1);
+	swi_wr_u32(w, 2);
+	swi_wr_u64(w, NS_PER_S);
+	end(w, at);
 	begin(w, SWI_L_EXPIRE, &at);
 	put_refs(w, 1);
 	swi_wr_u64(w, NS_PER_MS);
