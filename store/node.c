@@ -6,6 +6,8 @@
 #include "store/snode_internal.h"
 #include "store/sync.h"
 
+#define LATE_NS	      (500 * NS_PER_MS) /* between two steps: who looks so late looks at the network first, */
+#define LOOKS_MAX     64 /* until it is empty, or so often */
 #define STAGING_BYTES MIB(16) /* taken from the machine as it is used: small objects are gathered here before they are written */
 
 static int check_opts(const struct swi_snode_opts *o, char *why, size_t why_len)
@@ -270,11 +272,23 @@ static void tell_time(struct swi_snode *sn)
 		atomic_store_explicit(&sn->shm->tick, tick, memory_order_relaxed);
 }
 
+/* Who was stopped, or slept, hears what came meanwhile before he judges who was silent. */
+static int look_first(struct swi_snode *sn)
+{
+	const uint64_t before = sn->now_ns;
+	int n = 0;
+
+	sn->now_ns = swi_now(sn->env);
+	for (int i = 0, more = 1; sn->tp && sn->now_ns - before >= LATE_NS && more > 0 && i < LOOKS_MAX; i++)
+		n += more = swi_tp_progress(sn->tp);
+	return n;
+}
+
 int swi_snode_step(struct swi_snode *sn)
 {
 	int n = 0;
 
-	sn->now_ns = swi_now(sn->env);
+	n += look_first(sn);
 	tell_time(sn);
 	n += swi_clients_step(sn);
 	n += swi_fetches_step(sn);

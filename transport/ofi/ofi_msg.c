@@ -25,22 +25,24 @@ int swi_ofi_post_recvs(struct swi_be_ep *ep)
 	return 0;
 }
 
+/* Given back also when nobody wants what comes: who has none posted reads no further, and never tells that its socket has ended. */
+static void give_back(struct swi_be_ep *ep, struct ofi_recv *r)
+{
+	const int rc = ep->fid && !ep->ended ? post_recv(ep, r) : 0;
+
+	if (rc && !ep->closing && !ep->down)
+		swi_ofi_ep_down(ep, swi_ofi_err(rc));
+}
+
 void swi_ofi_on_recv(struct ofi_recv *r, uint32_t len)
 {
 	struct swi_be_ep *ep = r->op.ep;
 
-	if (ep->closing || ep->down)
-		return;
-	if (!ep->up)
+	if (!ep->closing && !ep->down && !ep->up)
 		swi_ofi_ep_up(ep);
-	if (!ep->closing)
+	if (!ep->closing && !ep->down)
 		ep->be->args.events->recv(ep->be->args.ctx, ep, r->buf, len);
-	if (ep->closing || ep->down)
-		return;
-	const int rc = post_recv(ep, r);
-
-	if (rc)
-		swi_ofi_ep_down(ep, swi_ofi_err(rc));
+	give_back(ep, r);
 }
 
 void swi_ofi_on_send(struct ofi_send *s)
