@@ -31,9 +31,9 @@
 #define CROWDED_NS (100 * NS_PER_MS) /* and nobody waits awake */
 #define BUSY_POLL  (200 * NS_PER_US) /* so often a busy loop looks at the descriptors: who died, who knocks */
 #define EVENTS	   64
-#define SPIN_MIN   SWI_HOST_SPIN_NS /* and at least so long; twice that after each sleep that was short, up to ... */
-#define SPIN_MAX   (2 * NS_PER_MS) /* this; ... */
-#define SHORT_NS   (200 * NS_PER_US) /* and it was: waking up takes a good part of it */
+#define SPIN_MIN   SWI_HOST_SPIN_NS /* and at least so long; twice that after each short sleep, up to ... */
+#define SPIN_MAX   (2 * NS_PER_MS) /* this, for who serves READs over sockets sees no event of it */
+#define SHORT_NS   (200 * NS_PER_US) /* a sleep: waking up takes a good part of it */
 #define TRY_NS	   (20 * NS_PER_US) /* of a caller while another one runs the core, before it sleeps */
 #define TIGHT_NS   (30 * NS_PER_US)
 #define LINGER_NS  (100 * NS_PER_US)

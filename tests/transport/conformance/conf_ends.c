@@ -90,6 +90,28 @@ static void close_in_flight(bool by_reader, bool after_some)
 	node_close(&b);
 }
 
+/* More messages wait than a backend takes at once, and nobody wants them any more: the end is seen behind them. */
+static void close_before_unread_messages(void)
+{
+	static struct flight f;
+	struct node a, b;
+
+	node_open(&b, &(struct node_opts){.mem = KIB(256), .listen = true});
+	node_open(&a, &(struct node_opts){.mem = KIB(256) * IN_FLIGHT});
+	conf_connect(&a, &b);
+	for (int i = 0; i < 60; i++)
+		CHECK_EQ(swi_conn_send(b.conn, 1, "0123456789", 10), 0);
+	for (int i = 0; i < 100; i++)
+		CHECK(swi_tp_progress(b.tp) >= 0);
+	take_off(&a, &f, KIB(256));
+	swi_conn_close(a.conn, -ECANCELED);
+	conf_wait(node_down, &a);
+	CHECK_EQ(f.over, IN_FLIGHT);
+	CHECK_EQ(a.msgs, 0);
+	node_close(&a);
+	node_close(&b);
+}
+
 /* The whole node goes, READs and messages in flight: no callback, no write into memory that is
  * gone. */
 static void node_closes_in_flight(void)
@@ -164,6 +186,7 @@ void test_ends(void)
 	close_in_flight(true, false);
 	close_in_flight(true, true);
 	close_in_flight(false, true);
+	close_before_unread_messages();
 	node_closes_in_flight();
 	reconnect();
 	idle_stays_up();
